@@ -1,0 +1,246 @@
+package scan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"stella/internal/scan/extract"
+	"stella/internal/scan/fragment"
+	"stella/internal/spool"
+)
+
+// store keeps finished fragments by key. It is safe for concurrent use.
+type store interface {
+	// open returns a whole and undamaged fragment, or false.
+	open(key string) (fragment.Source, fragment.Stats, bool)
+	// create returns where a new fragment is written to; nothing is kept of it before commit.
+	create() (*os.File, error)
+	// commit keeps what was written to f under key, and closes f.
+	commit(key string, f *os.File) error
+	close() error
+}
+
+// setID names the set of extractors and the encodings: results of another set are never used.
+func setID(xs []extract.Extractor) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "fragment %d\n", fragment.Version)
+	for _, x := range xs {
+		fmt.Fprintf(h, "%s %d\n", x.Name(), x.Version())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+func hashKey(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+// cacheStore keeps fragments as files that other scans use, too.
+type cacheStore struct{ dir string }
+
+const (
+	fragmentSuffix  = ".fragment"
+	inventorySuffix = ".inventory"
+	unfinished      = ".unfinished-"
+	// unfinishedAge is after how long a file that a killed scan left is removed.
+	unfinishedAge = 24 * time.Hour
+)
+
+func openCache(dir string) (*cacheStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the cache: %w; choose another place with --cache-dir, or --no-cache", err)
+	}
+	return &cacheStore{dir}, nil
+}
+
+func (c *cacheStore) path(key, suffix string) string { return filepath.Join(c.dir, key+suffix) }
+
+// fileSource is a fragment that is a file of its own.
+type fileSource struct {
+	*os.File
+	size int64
+}
+
+func (f fileSource) Size() int64 { return f.size }
+
+func (c *cacheStore) open(key string) (fragment.Source, fragment.Stats, bool) {
+	path := c.path(key, fragmentSuffix)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fragment.Stats{}, false
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fragment.Stats{}, false
+	}
+	src := fileSource{f, st.Size()}
+	stats, err := fragment.Check(src)
+	if err != nil {
+		f.Close()
+		os.Remove(path) // it is made again
+		return nil, fragment.Stats{}, false
+	}
+	now := time.Now()
+	os.Chtimes(path, now, now) // for prune; a read-only cache serves as well
+	return src, stats, true
+}
+
+func (c *cacheStore) create() (*os.File, error) { return os.CreateTemp(c.dir, unfinished+"*") }
+
+func (c *cacheStore) commit(key string, f *os.File) error {
+	return c.keep(c.path(key, fragmentSuffix), f)
+}
+
+// keep gives a finished file its name at once. No fsync: a file that a power
+// cut left in pieces fails its checksum and is made again.
+func (c *cacheStore) keep(path string, f *os.File) error {
+	err := errors.Join(f.Close(), os.Rename(f.Name(), path))
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("the cache: %w", err)
+	}
+	return nil
+}
+
+func (c *cacheStore) close() error { return nil }
+
+// prune removes the files used longest ago until the rest has at most max bytes. It reads the directory in
+// chunks, and remembers no more than it needs to find the age below which files go.
+func (c *cacheStore) prune(limit int64) error {
+	type file struct {
+		name string
+		size int64
+		used time.Time
+	}
+	const remembered = 4096 // oldest files of one round: half a MiB
+	for {
+		var total int64
+		var oldest []file
+		err := eachFile(c.dir, func(e fs.DirEntry) error {
+			st, err := e.Info()
+			if err != nil {
+				return nil // another scan removed it
+			}
+			if strings.HasPrefix(e.Name(), unfinished) {
+				if time.Since(st.ModTime()) > unfinishedAge {
+					os.Remove(filepath.Join(c.dir, e.Name()))
+				}
+				return nil
+			}
+			if !strings.HasSuffix(e.Name(), fragmentSuffix) && !strings.HasSuffix(e.Name(), inventorySuffix) {
+				return nil
+			}
+			total += st.Size()
+			oldest = append(oldest, file{e.Name(), st.Size(), st.ModTime()})
+			if len(oldest) == 2*remembered {
+				slices.SortFunc(oldest, func(a, b file) int { return a.used.Compare(b.used) })
+				oldest = oldest[:remembered]
+			}
+			return nil
+		})
+		if err != nil || total <= limit {
+			return err
+		}
+		slices.SortFunc(oldest, func(a, b file) int { return a.used.Compare(b.used) })
+		for _, f := range oldest {
+			if total <= limit {
+				return nil
+			}
+			if err := os.Remove(filepath.Join(c.dir, f.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("prune the cache: %w", err)
+			}
+			total -= f.size
+		}
+	}
+}
+
+func eachFile(dir string, fn func(fs.DirEntry) error) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	for {
+		entries, err := d.ReadDir(256)
+		for _, e := range entries {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// tempStore keeps the fragments of one scan, one after the other in a file without a
+// name: an image may have more layers than a process may have open files.
+type tempStore struct {
+	dir string
+
+	mu    sync.Mutex
+	file  *os.File
+	end   int64
+	index map[string]kept // one a layer, and an image's layers are bounded by its manifest's size
+}
+
+type kept struct {
+	off, size int64
+	stats     fragment.Stats
+}
+
+func openTemp(dir string) (*tempStore, error) {
+	f, err := spool.TempFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &tempStore{dir: dir, file: f, index: map[string]kept{}}, nil
+}
+
+func (t *tempStore) open(key string) (fragment.Source, fragment.Stats, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, ok := t.index[key]
+	if !ok {
+		return nil, fragment.Stats{}, false
+	}
+	return io.NewSectionReader(t.file, k.off, k.size), k.stats, true
+}
+
+func (t *tempStore) create() (*os.File, error) { return spool.TempFile(t.dir) }
+
+func (t *tempStore) commit(key string, f *os.File) error {
+	defer f.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.NewOffsetWriter(t.file, t.end), io.NewSectionReader(f, 0, size)); err != nil {
+		return fmt.Errorf("keep the layer's results in %s: %w", t.dir, err)
+	}
+	stats, err := fragment.Check(io.NewSectionReader(t.file, t.end, size))
+	if err != nil {
+		return err
+	}
+	t.index[key] = kept{t.end, size, stats}
+	t.end += size
+	return nil
+}
+
+func (t *tempStore) close() error { return t.file.Close() }
