@@ -113,7 +113,7 @@ func (e *engine) lookUp(ctx context.Context, places map[string]*place) error {
 	for i := range e.layers {
 		src, _, ok := e.store.open(e.keys[i])
 		if !ok {
-			return fmt.Errorf("layer %d: its results are gone: %w", i+1, fragment.ErrDamaged)
+			return fmt.Errorf("%s: %w", e.layers[i], errGone)
 		}
 		n := 0
 		err := reread(src, func(r *fragment.Record) (bool, error) {
@@ -206,7 +206,7 @@ func (e *engine) databaseKeys(ctx context.Context) (map[int]string, error) {
 func (e *engine) hasAlias(dbs []database, key string) (has bool, err error) {
 	src, _, ok := e.store.open(key)
 	if !ok {
-		return false, fmt.Errorf("the layer's results are gone: %w", fragment.ErrDamaged)
+		return false, errGone
 	}
 	err = reread(src, func(r *fragment.Record) (bool, error) {
 		if r.Kind == fragment.File {

@@ -92,6 +92,8 @@ func (e *engine) readLayers(ctx context.Context) error {
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(e.layers[b].Size-e.layers[a].Size, -1), 1)) })
 
 	e.monitor.layers.Store(int64(len(order)))
+	e.monitor.done.Store(0)
+	e.monitor.cached.Store(0)
 	var todo []int
 	for _, i := range order {
 		if stats, ok := e.have(e.keys[i]); ok {
@@ -157,7 +159,7 @@ func (e *engine) squash(ctx context.Context, databases map[int]string) (*squash.
 			keys := []string{e.keys[i]}
 			src, stats, ok := e.store.open(e.keys[i])
 			if !ok {
-				return nil, fmt.Errorf("the results of %s are gone: %w", e.layers[i], fragment.ErrDamaged)
+				return nil, fmt.Errorf("%s: %w", e.layers[i], errGone)
 			}
 			sources := []fragment.Source{src}
 			if stats.Links > 0 {
@@ -172,7 +174,7 @@ func (e *engine) squash(ctx context.Context, databases map[int]string) (*squash.
 					for _, s := range sources {
 						closeSource(s)
 					}
-					return nil, fmt.Errorf("the results of %s are gone: %w", e.layers[i], fragment.ErrDamaged)
+					return nil, fmt.Errorf("%s: %w", e.layers[i], errGone)
 				}
 				sources = append(sources, src)
 			}

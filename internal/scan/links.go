@@ -72,7 +72,7 @@ func (e *engine) gatherLinks(key string, skip int) (known, unknown linkMap, next
 	known, unknown = linkMap{}, linkMap{}
 	src, _, ok := e.store.open(key)
 	if !ok {
-		return nil, nil, 0, fmt.Errorf("the layer's results are gone: %w", fragment.ErrDamaged)
+		return nil, nil, 0, errGone
 	}
 	memory, n := 0, 0
 	err = reread(src, func(r *fragment.Record) (bool, error) {
@@ -109,7 +109,7 @@ func (e *engine) copyLinks(p *pass, key string, known linkMap) error {
 	}
 	src, _, ok := e.store.open(key)
 	if !ok {
-		return fmt.Errorf("the layer's results are gone: %w", fragment.ErrDamaged)
+		return errGone
 	}
 	return reread(src, func(r *fragment.Record) (bool, error) {
 		if r.Kind == fragment.Package {

@@ -18,6 +18,7 @@ package scan
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -113,6 +114,24 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		e.monitor.enter(PhaseDone)
 		return r, e.finish(r)
 	}
+	inv, err := e.make(ctx, r.Stats.Phases)
+	for tries := 1; errors.Is(err, errGone) && tries < maxTries; tries++ {
+		inv, err = e.make(ctx, r.Stats.Phases)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.Inventory, r.inv = inv, inv
+	e.monitor.enter(PhaseDone)
+	return r, e.finish(r)
+}
+
+// maxTries bounds how often a scan begins again because another process
+// pruned the cache under it.
+const maxTries = 3
+
+// make makes the inventory, and adds to the times of the phases.
+func (e *engine) make(ctx context.Context, times map[Phase]time.Duration) (inv *squash.Inventory, err error) {
 	timed := func(p Phase, fn func() error) {
 		if err != nil {
 			return
@@ -120,19 +139,13 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		e.monitor.enter(p)
 		start := time.Now()
 		err = fn()
-		r.Stats.Phases[p] = time.Since(start)
+		times[p] += time.Since(start)
 	}
 	var databases map[int]string
-	var inv *squash.Inventory
 	timed(PhaseLayers, func() error { return e.readLayers(ctx) })
 	timed(PhaseLinks, func() (err error) { databases, err = e.databaseKeys(ctx); return err })
 	timed(PhaseSquash, func() (err error) { inv, err = e.squash(ctx, databases); return err })
-	if err != nil {
-		return nil, err
-	}
-	r.Inventory, r.inv = inv, inv
-	e.monitor.enter(PhaseDone)
-	return r, e.finish(r)
+	return inv, err
 }
 
 // finish keeps the result for the next scan, where there is a cache, and completes the statistics.

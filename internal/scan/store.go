@@ -19,6 +19,9 @@ import (
 	"stella/internal/spool"
 )
 
+// errGone says that a fragment that was there is no longer: another process pruned the cache.
+var errGone = errors.New("results of a layer were removed from the cache while they were used")
+
 // store keeps finished fragments by key. It is safe for concurrent use.
 type store interface {
 	// open returns a whole and undamaged fragment, or false.
@@ -46,7 +49,14 @@ func hashKey(parts ...string) string {
 }
 
 // cacheStore keeps fragments as files that other scans use, too.
-type cacheStore struct{ dir string }
+type cacheStore struct {
+	dir string
+
+	mu sync.Mutex
+	// checked holds the stats of fragments whose checksum this scan has
+	// compared: one a layer, and a fragment is opened several times.
+	checked map[string]fragment.Stats
+}
 
 const (
 	fragmentSuffix  = ".fragment"
@@ -60,7 +70,7 @@ func openCache(dir string) (*cacheStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the cache: %w; choose another place with --cache-dir, or --no-cache", err)
 	}
-	return &cacheStore{dir}, nil
+	return &cacheStore{dir: dir, checked: map[string]fragment.Stats{}}, nil
 }
 
 func (c *cacheStore) path(key, suffix string) string { return filepath.Join(c.dir, key+suffix) }
@@ -85,12 +95,20 @@ func (c *cacheStore) open(key string) (fragment.Source, fragment.Stats, bool) {
 		return nil, fragment.Stats{}, false
 	}
 	src := fileSource{f, st.Size()}
-	stats, err := fragment.Check(src)
-	if err != nil {
+	c.mu.Lock()
+	stats, ok := c.checked[key]
+	c.mu.Unlock()
+	if ok {
+		return src, stats, true
+	}
+	if stats, err = fragment.Check(src); err != nil {
 		f.Close()
 		os.Remove(path) // it is made again
 		return nil, fragment.Stats{}, false
 	}
+	c.mu.Lock()
+	c.checked[key] = stats
+	c.mu.Unlock()
 	now := time.Now()
 	os.Chtimes(path, now, now) // for prune; a read-only cache serves as well
 	return src, stats, true

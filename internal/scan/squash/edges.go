@@ -36,13 +36,12 @@ func (s *squasher) writeEdges(refs *extsort.Sorter) error {
 		return err
 	}
 	s.done(met)
-	var last []byte
+	var lastFrom, lastTo []byte
 	return edges.Each(func(from, to []byte) error {
-		pair := append(append(append([]byte(nil), from...), 0), to...)
-		if bytes.Equal(pair, last) {
+		if bytes.Equal(from, lastFrom) && bytes.Equal(to, lastTo) {
 			return nil
 		}
-		last = pair
+		lastFrom, lastTo = append(lastFrom[:0], from...), append(lastTo[:0], to...)
 		return s.out.edge(from, to)
 	})
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"io"
+	"sync"
 	"sync/atomic"
 )
 
@@ -17,15 +18,26 @@ type joint struct {
 	err   error         // set before ended is closed
 
 	peeked []byte
+	arena  *[chunks * chunkSize]byte
 }
+
+// arenas are the chunks of joints that are no longer used: an image of a
+// thousand layers must not allocate a thousand times.
+var arenas = sync.Pool{New: func() any { return new([chunks * chunkSize]byte) }}
 
 func newJoint() *joint {
 	j := &joint{ready: make(chan []byte, chunks), empty: make(chan []byte, chunks), ended: make(chan struct{})}
-	all := make([]byte, chunks*chunkSize)
+	j.arena = arenas.Get().(*[chunks * chunkSize]byte)
 	for i := range chunks {
-		j.empty <- all[i*chunkSize : (i+1)*chunkSize : (i+1)*chunkSize]
+		j.empty <- j.arena[i*chunkSize : (i+1)*chunkSize : (i+1)*chunkSize]
 	}
 	return j
+}
+
+// release gives the chunks to the next joint. Nobody may use this one any more.
+func (j *joint) release() {
+	arenas.Put(j.arena)
+	j.arena = nil
 }
 
 // free waits for an empty chunk.
@@ -82,7 +94,7 @@ func (j *joint) take() ([]byte, error) {
 }
 
 // peek returns the first chunk without taking it; empty at the end of an empty source.
-func (j *joint) peek(context.Context) ([]byte, error) {
+func (j *joint) peek() ([]byte, error) {
 	b, err := j.take()
 	if err == io.EOF {
 		return nil, nil
@@ -94,7 +106,6 @@ func (j *joint) peek(context.Context) ([]byte, error) {
 // jointReader is the reading side as an io.Reader and io.ByteReader, which is
 // what keeps the decompressors from buffering once more.
 type jointReader struct {
-	ctx context.Context
 	j   *joint
 	cur []byte
 	buf []byte

@@ -21,6 +21,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"sync"
 )
 
 const (
@@ -94,6 +95,7 @@ type Stream struct {
 	pos  int64
 	err  error
 	done chan struct{} // closed when both stages have ended
+	once sync.Once
 }
 
 // Open starts the stages on src, which it closes. ctx ends them.
@@ -117,7 +119,7 @@ func Open(ctx context.Context, src io.ReadCloser, o Options) (*Stream, error) {
 	first := make(chan struct{})
 	go func() { defer close(first); s.readStage(ctx, o.OnRead) }()
 
-	head, err := s.stored.peek(ctx)
+	head, err := s.stored.peek()
 	if err == nil {
 		err = checkWindow(WindowOf(head), o.Window)
 	}
@@ -126,7 +128,7 @@ func Open(ctx context.Context, src io.ReadCloser, o Options) (*Stream, error) {
 	}
 	if err == nil {
 		var d io.Reader
-		if d, s.compression, err = decompressor(head, &jointReader{ctx: ctx, j: s.stored}, o.Window); err == nil {
+		if d, s.compression, err = decompressor(head, &jointReader{j: s.stored}, o.Window); err == nil {
 			go func() { defer close(s.done); s.unpackStage(ctx, d); <-first }()
 			return s, nil
 		}
@@ -134,6 +136,8 @@ func Open(ctx context.Context, src io.ReadCloser, o Options) (*Stream, error) {
 	s.cancel()
 	src.Close()
 	<-first
+	s.stored.release()
+	s.plain.release()
 	return nil, err
 }
 
@@ -311,11 +315,16 @@ func (s *Stream) Verify() error {
 
 func short(hex string) string { return hex[:min(len(hex), 16)] + "…" }
 
-// Close ends the stages and waits for them.
+// Close ends the stages and waits for them. It may be called again; nothing else may come after it.
 func (s *Stream) Close() error {
 	s.cancel()
 	err := s.src.Close()
 	<-s.done
+	s.once.Do(func() {
+		s.err, s.cur = io.ErrClosedPipe, nil
+		s.stored.release()
+		s.plain.release()
+	})
 	return err
 }
 

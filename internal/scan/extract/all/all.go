@@ -8,11 +8,16 @@ package all
 import (
 	"stella/internal/scan/extract"
 	"stella/internal/scan/extract/apk"
+	"stella/internal/scan/extract/composer"
+	"stella/internal/scan/extract/dotnet"
 	"stella/internal/scan/extract/dpkg"
 	"stella/internal/scan/extract/executable"
+	"stella/internal/scan/extract/gem"
 	"stella/internal/scan/extract/java"
+	"stella/internal/scan/extract/npm"
 	"stella/internal/scan/extract/osrelease"
 	"stella/internal/scan/extract/pacman"
+	"stella/internal/scan/extract/python"
 	"stella/internal/scan/extract/rpm"
 )
 
@@ -24,6 +29,11 @@ func Extractors() []extract.Extractor {
 		apk.New(),
 		rpm.New(),
 		pacman.New(),
+		npm.New(),
+		python.New(),
+		gem.New(),
+		composer.New(),
+		dotnet.New(),
 		java.New(),
 		executable.New(),
 	}

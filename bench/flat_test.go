@@ -1,0 +1,160 @@
+// Package bench holds what measures Stella from outside: image makers, the
+// floor, the peers, and here the tests of the claim that a scan's memory does
+// not depend on the image, run on the real binary in a real memory cgroup.
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"stella/bench/images"
+	"stella/bench/ociwrite"
+	"stella/internal/cgroup"
+)
+
+const (
+	limit = 32 << 20
+	// slack is how far apart the peaks of a flat line may lie. Pages of the
+	// binary come and go with the kernel's readahead, garbage with the moment of a collection.
+	slack = 4 << 20
+)
+
+// binary builds stella as it is released.
+func binary(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "stella")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "stella/cmd/stella")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, b)
+	}
+	return out
+}
+
+// scan runs a scan under the limit, where this process may set one, and returns the peak RSS in bytes and the
+// number of components.
+func scan(t *testing.T, stella, layout string) (rss int64, components int) {
+	t.Helper()
+	doc := filepath.Join(t.TempDir(), "sbom.json")
+	var stderr bytes.Buffer
+	cmd := exec.Command(stella, "scan", "image", "oci-dir:"+layout, "--no-cache", "--progress", "none", "-o", "json="+doc)
+	cmd.Stderr = &stderr
+	g, err := cgroup.New("flat", cgroup.Limit{Memory: limit})
+	switch {
+	case errors.Is(err, cgroup.ErrUnsupported):
+		t.Logf("without a limit of the kernel's: %v", err)
+		err = cmd.Start()
+	case err != nil:
+		t.Fatal(err)
+	default:
+		defer g.Close()
+		err = g.Start(cmd)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	peak := watch(cmd.Process.Pid)
+	err = cmd.Wait()
+	rss = peak()
+	if g != nil {
+		if st, serr := g.Stats(); serr != nil || st.OOMKills > 0 {
+			t.Fatalf("killed %d times in %d MiB (%v)", st.OOMKills, st.Limit>>20, serr)
+		}
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	f, err := os.Open(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var sbom struct {
+		Components []struct{} `json:"components"`
+	}
+	if err := json.NewDecoder(f).Decode(&sbom); err != nil {
+		t.Fatal(err)
+	}
+	return rss, len(sbom.Components)
+}
+
+// watch reads the high-water mark of a process until the returned function is
+// called, which returns the last. (ru_maxrss will not do: exec keeps the mark of the memory that the
+// process shared with its parent, which is this test.)
+func watch(pid int) func() int64 {
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan int64)
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		var peak int64
+		for {
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			var kib int64
+			if _, after, ok := strings.Cut(string(b), "VmHWM:"); ok && strings.HasPrefix(string(b), "Name:\tstella\n") {
+				fmt.Sscan(after, &kib)
+			}
+			peak = max(peak, kib<<10)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				result <- peak
+				return
+			}
+		}
+	}()
+	return func() int64 { cancel(); return <-result }
+}
+
+func TestMemoryIsFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes images of up to a million files")
+	}
+	stella := binary(t)
+	store := images.Store{Dir: t.TempDir(), Compression: ociwrite.Gzip}
+	for name, series := range map[string][]images.Synthetic{
+		"layers": {
+			{Layers: 10, Files: 10_000, Packages: 1000, FileSize: 200},
+			{Layers: 100, Files: 10_000, Packages: 1000, FileSize: 200},
+			{Layers: 1000, Files: 10_000, Packages: 1000, FileSize: 200},
+		},
+		"files": {
+			{Layers: 10, Files: 10_000, Packages: 1000},
+			{Layers: 10, Files: 100_000, Packages: 10_000},
+			{Layers: 10, Files: 1_000_000, Packages: 100_000},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var line []int64
+			for _, p := range series {
+				img, err := store.BuildSynthetic(t.Context(), p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rss, got := scan(t, stella, img.Path)
+				if want := p.Visible() + 1; got != want { // and base-files
+					t.Errorf("%+v: %d components, want %d", p, got, want)
+				}
+				t.Logf("%4d layers, %7d files, %6d packages: peak RSS %.1f MiB", p.Layers, p.Files, p.Packages, float64(rss)/(1<<20))
+				if rss > limit {
+					t.Errorf("%+v: peak RSS of %d bytes is beyond the limit", p, rss)
+				}
+				line = append(line, rss)
+				os.RemoveAll(img.Path)
+			}
+			// The first is too small to fill the fixed buffers; from then on nothing may grow.
+			if grown := line[2] - line[1]; grown > slack {
+				t.Errorf("ten times as many %s take %d KiB more", name, grown>>10)
+			}
+		})
+	}
+}
