@@ -27,7 +27,7 @@ const (
 	// of the binary, the runtime, the garbage between two collections. Measured; see docs/memory.md.
 	fixedMemory = 18 << 20
 	// spoolMemory is how much of a file that needs random access stays in memory.
-	spoolMemory = 256 << 10
+	spoolMemory = 128 << 10
 	// workerMemory is what reading one layer takes beside its zstd window.
 	workerMemory = stream.BaseMemory + spoolMemory + extract.Budget
 )
