@@ -5,19 +5,16 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"stella/bench/images"
 	"stella/bench/ociwrite"
+	"stella/bench/watch"
 	"stella/internal/cgroup"
 )
 
@@ -62,9 +59,9 @@ func scan(t *testing.T, stella, layout string) (rss int64, components int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peak := watch(cmd.Process.Pid)
+	w := watch.Start(cmd.Process.Pid, "")
 	err = cmd.Wait()
-	rss = peak()
+	rss = watch.RSS(cmd.ProcessState, w.Stop())
 	if g != nil {
 		if st, serr := g.Stats(); serr != nil || st.OOMKills > 0 {
 			t.Fatalf("killed %d times in %d MiB (%v)", st.OOMKills, st.Limit>>20, serr)
@@ -85,34 +82,6 @@ func scan(t *testing.T, stella, layout string) (rss int64, components int) {
 		t.Fatal(err)
 	}
 	return rss, len(sbom.Components)
-}
-
-// watch reads the high-water mark of a process until the returned function is
-// called, which returns the last. (ru_maxrss will not do: exec keeps the mark of the memory that the
-// process shared with its parent, which is this test.)
-func watch(pid int) func() int64 {
-	ctx, cancel := context.WithCancel(context.Background())
-	result := make(chan int64)
-	go func() {
-		tick := time.NewTicker(2 * time.Millisecond)
-		defer tick.Stop()
-		var peak int64
-		for {
-			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-			var kib int64
-			if _, after, ok := strings.Cut(string(b), "VmHWM:"); ok && strings.HasPrefix(string(b), "Name:\tstella\n") {
-				fmt.Sscan(after, &kib)
-			}
-			peak = max(peak, kib<<10)
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				result <- peak
-				return
-			}
-		}
-	}()
-	return func() int64 { cancel(); return <-result }
 }
 
 func TestMemoryIsFlat(t *testing.T) {

@@ -1,0 +1,99 @@
+// Package cgroup runs a child process inside a memory cgroup of its own, on
+// cgroup v2 and on v1.
+//
+// Vocabulary: a [Group] is one cgroup directory made by this package, with a
+// memory limit and no swap. [Probe] says whether this process may make one,
+// where, and if not why not.
+//
+// Hazards:
+//
+//   - A process must be in its group before it runs a single instruction of its
+//     own, or what it allocated earlier is charged elsewhere. On v2 the kernel
+//     does that itself (clone3 with CLONE_INTO_CGROUP). On v1 there is no such
+//     call; see [Group.Start] for what is done instead.
+//   - The peak and current usage of a group count its page cache as well as its
+//     anonymous memory. A program that writes a temporary file reaches its limit
+//     without being in danger: the kernel reclaims clean cache before it kills.
+//     Resident set size is a different figure; take it from rusage.
+//   - On v2 a cgroup that holds processes cannot hand controllers to children,
+//     so groups are made beside this process's cgroup before they are made in it.
+//   - The kill counter is read from the group itself and is gone after Close.
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Verdict is the answer of a probe.
+type Verdict int
+
+const (
+	// Unknown means that the probe could not tell, and Reason says why.
+	Unknown Verdict = iota
+	// Yes means that a trial group could be made and removed.
+	Yes
+	// No means that this process cannot make memory cgroups here.
+	No
+)
+
+// String returns "yes", "no" or "could not tell".
+func (v Verdict) String() string {
+	switch v {
+	case Yes:
+		return "yes"
+	case No:
+		return "no"
+	}
+	return "could not tell"
+}
+
+// Support says whether memory cgroups can be made by this process.
+type Support struct {
+	Verdict Verdict
+	// Reason explains any verdict in one sentence; for No it ends with what
+	// would change it.
+	Reason string
+	// Version is 1 or 2, or 0 where no memory controller was found.
+	Version int
+	// Parent is the directory below which groups are made; empty unless Yes.
+	Parent string
+}
+
+// Limit is what a group may use.
+type Limit struct {
+	// Memory is the limit in bytes, rounded down to a page by the kernel.
+	// Swap is always denied, so that the limit is a limit of real memory.
+	Memory int64
+}
+
+// Stats are the counters of one group.
+type Stats struct {
+	// Peak is the highest usage in bytes, page cache included. It is 0 where
+	// the kernel keeps none (cgroup v2 before Linux 5.19).
+	Peak int64
+	// Current is the usage now in bytes, page cache included.
+	Current int64
+	// OOMKills counts the processes of this group that the kernel killed for
+	// want of memory, whichever limit fired. On v1 it needs Linux 4.13.
+	OOMKills int64
+	// Limit is the limit in bytes as the kernel rounded it.
+	Limit int64
+}
+
+// ErrUnsupported is matched by every error that means that this process cannot
+// make memory cgroups here.
+var ErrUnsupported = errors.New("memory cgroups cannot be used here")
+
+// UnsupportedError carries the probe that failed; it matches [ErrUnsupported].
+type UnsupportedError struct {
+	Support Support
+}
+
+// Error gives the verdict's reason.
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%v: %s", ErrUnsupported, e.Support.Reason)
+}
+
+// Is reports whether target is [ErrUnsupported].
+func (e *UnsupportedError) Is(target error) bool { return target == ErrUnsupported }

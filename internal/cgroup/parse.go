@@ -1,0 +1,137 @@
+package cgroup
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// maxLine caps a line of the kernel files read here. The longest are overlay
+// mounts in mountinfo, whose option string is limited to one page by mount(2)
+// and may be escaped fourfold.
+const maxLine = 64 << 10
+
+// hierarchy is one mounted cgroup hierarchy.
+type hierarchy struct {
+	version int
+	root    string // the cgroup that is visible at point
+	point   string // where it is mounted
+}
+
+// parseMounts finds the hierarchies that can carry the memory controller in the
+// text of /proc/PID/mountinfo (proc_pid_mountinfo(5)): v1 mounts with the
+// "memory" super option, and v2.
+func parseMounts(r io.Reader) ([]hierarchy, error) {
+	var found []hierarchy
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, maxLine)
+	for s.Scan() {
+		before, after, ok := strings.Cut(s.Text(), " - ")
+		if !ok {
+			continue
+		}
+		left, right := strings.Fields(before), strings.Fields(after)
+		if len(left) < 5 || len(right) < 3 {
+			continue
+		}
+		h := hierarchy{root: unescape(left[3]), point: unescape(left[4])}
+		switch {
+		case right[0] == "cgroup2":
+			h.version = 2
+		case right[0] == "cgroup" && hasWord(right[2], ",", "memory"):
+			h.version = 1
+		default:
+			continue
+		}
+		found = append(found, h)
+	}
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("read mountinfo: %w", err)
+	}
+	return found, nil
+}
+
+// parseMembership returns the paths of a process's cgroups from the text of
+// /proc/PID/cgroup (cgroups(7)): that of the v1 memory controller and that of v2;
+// either may be empty.
+func parseMembership(r io.Reader) (v1, v2 string, err error) {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, maxLine)
+	for s.Scan() {
+		parts := strings.SplitN(s.Text(), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		switch {
+		case parts[0] == "0" && parts[1] == "":
+			v2 = parts[2]
+		case hasWord(parts[1], ",", "memory"):
+			v1 = parts[2]
+		}
+	}
+	if err := s.Err(); err != nil {
+		return "", "", fmt.Errorf("read cgroup membership: %w", err)
+	}
+	return v1, v2, nil
+}
+
+// directory maps a cgroup path as /proc shows it to a directory of the
+// hierarchy. A path outside the mounted part maps to the mount point: the
+// nearest cgroup that can be reached.
+func (h hierarchy) directory(cgroup string) string {
+	rel := path.Clean("/" + cgroup)
+	if root := path.Clean("/" + h.root); root != "/" {
+		switch {
+		case rel == root:
+			rel = "/"
+		case strings.HasPrefix(rel, root+"/"):
+			rel = strings.TrimPrefix(rel, root)
+		}
+	}
+	return path.Join(h.point, rel)
+}
+
+// parseKeyed returns the number that follows key in a file of "key value" lines.
+func parseKeyed(text, key string) (int64, bool) {
+	for line := range strings.Lines(text) {
+		k, v, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok || k != key {
+			continue
+		}
+		n, err := strconv.ParseInt(v, 10, 64)
+		return n, err == nil
+	}
+	return 0, false
+}
+
+// unescape undoes the octal escapes of space, tab, newline and backslash in
+// mountinfo.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func hasWord(list, sep, word string) bool {
+	for w := range strings.SplitSeq(list, sep) {
+		if w == word {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,122 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+)
+
+// Start starts cmd as a member of the group, from its first instruction on. The
+// caller waits for cmd as usual.
+//
+// On v2 the kernel places the child (CLONE_INTO_CGROUP, Linux 5.7). On v1 a
+// child is born into the cgroup of the thread that forks it, and v1 places
+// threads one by one: so a locked thread enters the group, forks, and goes home.
+// The alternatives are worse: a shell that moves itself needs a shell on the
+// machine and runs before the program does; moving a started child is a race
+// that the child's first allocations win; stopping it by ptrace is forbidden
+// in many containers. The memory of this process stays where it was, because the
+// kernel charges it to the thread group leader's cgroup and the leader is never
+// the thread that moves.
+func (g *Group) Start(cmd *exec.Cmd) error {
+	if g.version == 1 {
+		return g.startV1(cmd)
+	}
+	dir, err := os.Open(g.dir)
+	if err != nil {
+		return fmt.Errorf("start %s in cgroup: %w", cmd.Path, err)
+	}
+	defer dir.Close()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.UseCgroupFD = true
+	cmd.SysProcAttr.CgroupFD = int(dir.Fd())
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, syscall.ENOSYS) {
+			return fmt.Errorf("start %s in cgroup %s: %w; the kernel or a seccomp profile lacks clone3 (Linux 5.7)", cmd.Path, g.dir, err)
+		}
+		return fmt.Errorf("start %s in cgroup %s: %w", cmd.Path, g.dir, err)
+	}
+	return nil
+}
+
+func (g *Group) startV1(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	go onOtherThread(func() { done <- g.startFromInside(cmd) })
+	if err := <-done; err != nil {
+		return fmt.Errorf("start %s in cgroup %s: %w", cmd.Path, g.dir, err)
+	}
+	return nil
+}
+
+// onOtherThread runs f on a locked thread that is not the thread group leader.
+// Where this goroutine has been given the leader, it holds it, so that the
+// goroutine it starts gets another.
+func onOtherThread(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if syscall.Gettid() != syscall.Getpid() {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onOtherThread(f)
+	}()
+	<-done
+}
+
+// startFromInside must run on a locked thread that is not the leader.
+func (g *Group) startFromInside(cmd *exec.Cmd) error {
+	tid := strconv.Itoa(syscall.Gettid())
+	if err := write(g.dir, "tasks", tid); err != nil {
+		return fmt.Errorf("enter: %w", err)
+	}
+	startErr := cmd.Start()
+	if err := write(g.home, "tasks", tid); err != nil {
+		// A goroutine that ends without unlocking takes its thread with it, and
+		// the thread its membership.
+		runtime.LockOSThread()
+		if startErr == nil {
+			startErr = errors.Join(fmt.Errorf("go home: %w", err), cmd.Process.Kill(), reap(cmd))
+		}
+	}
+	return startErr
+}
+
+// reap waits for a child that was killed because its start failed halfway.
+func reap(cmd *exec.Cmd) error {
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) {
+		return err
+	}
+	return nil
+}
+
+// ownV1Directory is the v1 memory cgroup of the calling process as a directory.
+func ownV1Directory() (string, error) {
+	mounts, err := parseFile("/proc/self/mountinfo", parseMounts)
+	if err != nil {
+		return "", err
+	}
+	own, err := parseFile("/proc/self/cgroup", func(r io.Reader) (string, error) {
+		v1, _, err := parseMembership(r)
+		return v1, err
+	})
+	if err != nil {
+		return "", err
+	}
+	for _, h := range mounts {
+		if h.version == 1 {
+			return h.directory(own), nil
+		}
+	}
+	return "", errors.New("the v1 memory controller is no longer mounted")
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package cgroup
+
+import (
+	"os/exec"
+	"runtime"
+)
+
+// Probe says no: only Linux has cgroups.
+func Probe() (Support, error) {
+	return Support{Verdict: No, Reason: "cgroups are a feature of Linux, and this is " + runtime.GOOS}, nil
+}
+
+// Group cannot be made here.
+type Group struct{}
+
+// New returns an error that matches [ErrUnsupported].
+func New(string, Limit) (*Group, error) {
+	s, _ := Probe()
+	return nil, &UnsupportedError{s}
+}
+
+// Dir returns the empty string.
+func (g *Group) Dir() string { return "" }
+
+// Start returns [ErrUnsupported].
+func (g *Group) Start(*exec.Cmd) error { return ErrUnsupported }
+
+// Stats returns [ErrUnsupported].
+func (g *Group) Stats() (Stats, error) { return Stats{}, ErrUnsupported }
+
+// Close does nothing.
+func (g *Group) Close() error { return nil }
