@@ -81,7 +81,13 @@ func resolve(p string, places map[string]*place) (real string, unknown bool) {
 		rest = rest[1:]
 		pl := places[next]
 		if pl == nil {
+			// Most likely no link follows: ask for the whole way at once.
 			places[next] = new(place)
+			for _, part := range rest {
+				if next = path.Join(next, part); places[next] == nil {
+					places[next] = new(place)
+				}
+			}
 			return "", true
 		}
 		if pl.target == "" {
@@ -116,7 +122,7 @@ func (e *engine) lookUp(ctx context.Context, places map[string]*place) error {
 			return fmt.Errorf("%s: %w", e.layers[i], errGone)
 		}
 		n := 0
-		err := reread(src, func(r *fragment.Record) (bool, error) {
+		err := reread(src, fragment.Paths, func(r *fragment.Record) (bool, error) {
 			if n++; n%(1<<14) == 0 && ctx.Err() != nil {
 				return false, ctx.Err()
 			}
@@ -208,7 +214,7 @@ func (e *engine) hasAlias(dbs []database, key string) (has bool, err error) {
 	if !ok {
 		return false, errGone
 	}
-	err = reread(src, func(r *fragment.Record) (bool, error) {
+	err = reread(src, fragment.Paths, func(r *fragment.Record) (bool, error) {
 		if r.Kind == fragment.File {
 			x, _ := e.alias(dbs, entry{path: string(r.Path)})
 			has = x >= 0

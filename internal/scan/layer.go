@@ -143,9 +143,9 @@ func (p *pass) guard(x extract.Extractor) (err error) {
 }
 
 // reread reads records of a stored fragment until fn returns false.
-func reread(src fragment.Source, fn func(*fragment.Record) (bool, error)) error {
+func reread(src fragment.Source, parts fragment.Part, fn func(*fragment.Record) (bool, error)) error {
 	defer closeSource(src)
-	r := fragment.NewReader(src, 32<<10)
+	r := fragment.NewReader(src, parts)
 	var rec fragment.Record
 	for {
 		if err := r.Next(&rec); err == io.EOF {

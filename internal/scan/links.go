@@ -75,7 +75,7 @@ func (e *engine) gatherLinks(key string, skip int) (known, unknown linkMap, next
 		return nil, nil, 0, errGone
 	}
 	memory, n := 0, 0
-	err = reread(src, func(r *fragment.Record) (bool, error) {
+	err = reread(src, fragment.Findings, func(r *fragment.Record) (bool, error) {
 		if r.Kind != fragment.Link {
 			return true, nil
 		}
@@ -111,7 +111,7 @@ func (e *engine) copyLinks(p *pass, key string, known linkMap) error {
 	if !ok {
 		return errGone
 	}
-	return reread(src, func(r *fragment.Record) (bool, error) {
+	return reread(src, fragment.Findings, func(r *fragment.Record) (bool, error) {
 		if r.Kind == fragment.Package {
 			for _, k := range known[string(r.Path)] {
 				if e.extractors[k.extractor].Name() == r.Extractor {

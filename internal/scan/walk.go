@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"stella/internal/scan/fragment"
 	"stella/internal/scan/image"
 	"stella/internal/scan/stream"
+	"stella/internal/tarstream"
 )
 
 // entry is one entry of a layer, its path made clean.
@@ -87,7 +87,7 @@ func (e *engine) streamError(l *image.Layer, err error) error {
 
 func (e *engine) walkTar(ctx context.Context, l *image.Layer, s *stream.Stream, fn visit, bad func(path, reason string)) (walked, error) {
 	var w walked
-	tr := tar.NewReader(s)
+	tr := tarstream.NewReader(s)
 	open := func() (io.Reader, func(), error) { return tr, func() {}, nil }
 	last := ""
 	for n := int64(0); ; n++ {
@@ -108,7 +108,7 @@ func (e *engine) walkTar(ctx context.Context, l *image.Layer, s *stream.Stream, 
 		last = h.Name
 		en, reason := entryOf(h)
 		if reason != "" {
-			bad(en.path, reason)
+			bad(en.path, reason+"; it was left out")
 			continue
 		}
 		if en.kind == 0 {
@@ -145,35 +145,38 @@ func orStart(name string) string {
 	return name
 }
 
-// entryOf makes an entry of a tar header. A reason says why an entry is left
+// entryOf makes an entry of a header. A reason says why an entry is left
 // out; kind 0 without a reason is one that means nothing.
-func entryOf(h *tar.Header) (e entry, reason string) {
+func entryOf(h *tarstream.Header) (e entry, reason string) {
 	p, ok := clean(h.Name)
 	e = entry{path: p, size: h.Size, mode: fs.FileMode(h.Mode).Perm()}
 	switch {
+	case h.Problem != "":
+		e.path = p[:min(len(p), 200)]
+		return e, h.Problem
 	case !ok:
-		return e, fmt.Sprintf("the entry %.200q leads out of the image's root and was left out", h.Name)
+		return e, fmt.Sprintf("the entry %.200q leads out of the image's root", h.Name)
 	case len(p) > fragment.MaxPath:
 		e.path = p[:200] + "…"
-		return e, fmt.Sprintf("the entry's name has %d bytes, and Linux allows %d; it was left out", len(p), fragment.MaxPath)
+		return e, fmt.Sprintf("the entry's name has %d bytes, and Linux allows %d", len(p), fragment.MaxPath)
 	}
 	if dir, base := path.Split(p); strings.HasPrefix(base, ".wh.") {
 		return whiteout(strings.TrimSuffix(dir, "/"), base, h.Name)
 	}
-	switch h.Typeflag {
-	case tar.TypeXGlobalHeader:
+	switch h.Type {
+	case tarstream.TypeGlobal:
 		return e, ""
-	case tar.TypeDir:
+	case tarstream.TypeDir:
 		e.kind = fragment.Dir
-	case tar.TypeSymlink:
+	case tarstream.TypeSymlink:
 		e.kind = fragment.Symlink
 		e.target = h.Linkname[:min(len(h.Linkname), fragment.MaxPath)]
-	case tar.TypeLink:
+	case tarstream.TypeLink:
 		e.kind, e.hardlink = fragment.File, true
 		if e.target, ok = clean(h.Linkname); !ok || len(e.target) > fragment.MaxPath {
-			return e, "the hard link leads out of the image's root and was left out"
+			return e, "the hard link leads out of the image's root"
 		}
-	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+	case tarstream.TypeReg, tarstream.TypeCont, tarstream.TypeGNUSparse:
 		e.kind, e.regular = fragment.File, true
 	default:
 		e.kind = fragment.File

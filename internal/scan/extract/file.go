@@ -14,6 +14,10 @@ import (
 // with its program headers, and small enough to keep one per worker.
 const peekSize = 4 << 10
 
+// MaxSpool is the largest file, in bytes, that is spooled for random access: no
+// real archive or executable comes near it, and a sparse file of a kilobyte may claim any size.
+const MaxSpool = 2 << 30
+
 // File is a file of a layer while it is being read. Read streams it; ReaderAt
 // makes random access possible by spooling it. A File is used by one
 // goroutine.
@@ -66,6 +70,9 @@ func (f *File) ReaderAt() (io.ReaderAt, error) {
 	}
 	if f.read {
 		return nil, errors.New("random access was asked for after reading began")
+	}
+	if f.Size > MaxSpool {
+		return nil, fmt.Errorf("the file has %d bytes, and no more than %d are copied to disk to be read in any order", f.Size, int64(MaxSpool))
 	}
 	b, err := f.Spool(f.r, f.Size)
 	if err != nil {

@@ -14,6 +14,8 @@ const (
 	tailSize = 7*8 + 4
 	// maxBody is the largest body that Writer makes: an encoded package, or the alternatives of a requirement.
 	maxBody = 1 << 20
+	// readBuffer is the read buffer of a Reader.
+	readBuffer = 32 << 10
 )
 
 // ErrDamaged says that a fragment is not what a Writer wrote.
@@ -52,34 +54,62 @@ func Check(s Source) (Stats, error) {
 
 type onlyReader struct{ io.Reader }
 
+// Part says which records a reader wants; the others are passed over at the cost of their length.
+type Part uint8
+
+// The two parts of a fragment: what the layer's entries are, and what was found in them.
+const (
+	Paths Part = 1 << iota
+	Findings
+)
+
 // Reader reads a fragment's records in order.
 type Reader struct {
 	r     *bufio.Reader
+	parts Part
 	last  []byte
 	body  []byte
 	seq   uint64
 	names map[string]string
 }
 
-// NewReader returns a Reader from the start of s, which has passed Check. buffer is the size of its
-// read buffer in bytes.
-func NewReader(s Source, buffer int) *Reader {
-	return &Reader{r: bufio.NewReaderSize(io.NewSectionReader(s, 0, s.Size()), buffer), names: map[string]string{}}
+// NewReader returns a Reader of some parts of s, which has passed Check.
+func NewReader(s Source, parts Part) *Reader {
+	return &Reader{r: bufio.NewReaderSize(io.NewSectionReader(s, 0, s.Size()), readBuffer), parts: parts, names: map[string]string{}}
 }
 
-// Next reads the next record into rec, whose slices are valid until the call after. io.EOF is the end.
+// Next reads the next wanted record into rec, whose slices are valid until the call after. io.EOF is the end.
 func (r *Reader) Next(rec *Record) error {
-	k, err := r.r.ReadByte()
-	if err != nil {
-		return damaged(err)
+	for {
+		k, err := r.r.ReadByte()
+		if err != nil {
+			return damaged(err)
+		}
+		n, err := binary.ReadUvarint(r.r)
+		if err != nil {
+			return damaged(err)
+		}
+		if n > maxBody {
+			return fmt.Errorf("%w: a record of %d bytes", ErrDamaged, n)
+		}
+		if Kind(k) == end || Kind(k).part()&r.parts != 0 {
+			return r.read(rec, Kind(k), n)
+		}
+		if _, err := r.r.Discard(int(n)); err != nil {
+			return damaged(err)
+		}
 	}
-	n, err := binary.ReadUvarint(r.r)
-	if err != nil {
-		return damaged(err)
+}
+
+func (k Kind) part() Part {
+	switch k {
+	case Dir, File, Symlink, Whiteout, Opaque:
+		return Paths
 	}
-	if n > maxBody {
-		return fmt.Errorf("%w: a record of %d bytes", ErrDamaged, n)
-	}
+	return Findings
+}
+
+func (r *Reader) read(rec *Record, k Kind, n uint64) error {
 	if uint64(cap(r.body)) < n {
 		r.body = make([]byte, n+n/2)
 	}
@@ -87,7 +117,7 @@ func (r *Reader) Next(rec *Record) error {
 	if _, err := io.ReadFull(r.r, r.body); err != nil {
 		return damaged(err)
 	}
-	*rec = Record{Kind: Kind(k), Keys: rec.Keys[:0]}
+	*rec = Record{Kind: k, Keys: rec.Keys[:0]}
 	return r.decode(rec)
 }
 

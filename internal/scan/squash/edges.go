@@ -66,7 +66,7 @@ func (s *squasher) collectKeys(refs, keys *extsort.Sorter) error {
 	var cur packageKeys
 	id, requirement := uint64(0), uint32(0)
 	var value []byte
-	err = s.each(func(_ int, _ bool, r *fragment.Record) error {
+	err = s.each(fragment.Findings, func(_ int, _ bool, r *fragment.Record) error {
 		switch r.Kind {
 		case fragment.Package:
 			cur = packageKeys{id: id}

@@ -33,8 +33,6 @@ import (
 const (
 	// sorterMemory is that of each sorter, in bytes. At most four are alive at once.
 	sorterMemory = 1 << 20
-	// fragmentBuffer is the read buffer for one fragment, in bytes.
-	fragmentBuffer = 32 << 10
 	// maxReleases bounds os-release files: one for the image and one for each root inside it.
 	maxReleases = 256
 	// seqBits of a time are the entry, the rest is the layer.
@@ -131,8 +129,8 @@ func (s *squasher) close() {
 	}
 }
 
-// each reads all records of all layers in order. The first fragment of a layer is its own.
-func (s *squasher) each(fn func(layer int, first bool, r *fragment.Record) error) error {
+// each reads records of all layers in order. The first fragment of a layer is its own.
+func (s *squasher) each(parts fragment.Part, fn func(layer int, first bool, r *fragment.Record) error) error {
 	var rec fragment.Record
 	for layer := range s.in.Layers {
 		if err := s.ctx.Err(); err != nil {
@@ -143,7 +141,7 @@ func (s *squasher) each(fn func(layer int, first bool, r *fragment.Record) error
 			return err
 		}
 		for i, src := range sources {
-			if err := s.eachOf(src, &rec, func() error { return fn(layer, i == 0, &rec) }); err != nil {
+			if err := s.eachOf(src, parts, &rec, func() error { return fn(layer, i == 0, &rec) }); err != nil {
 				return fmt.Errorf("layer %d: %w", layer, err)
 			}
 		}
@@ -151,11 +149,11 @@ func (s *squasher) each(fn func(layer int, first bool, r *fragment.Record) error
 	return nil
 }
 
-func (s *squasher) eachOf(src fragment.Source, rec *fragment.Record, fn func() error) error {
+func (s *squasher) eachOf(src fragment.Source, parts fragment.Part, rec *fragment.Record, fn func() error) error {
 	if c, ok := src.(io.Closer); ok {
 		defer c.Close()
 	}
-	r := fragment.NewReader(src, fragmentBuffer)
+	r := fragment.NewReader(src, parts)
 	for n := 0; ; n++ {
 		switch err := r.Next(rec); {
 		case err == io.EOF:
@@ -180,7 +178,7 @@ func layerOf(time uint64) int { return int(time >> seqBits) }
 func (s *squasher) collect(found, releases *extsort.Sorter) error {
 	var key, value []byte
 	id := uint64(0)
-	return s.each(func(layer int, _ bool, r *fragment.Record) error {
+	return s.each(fragment.Findings, func(layer int, _ bool, r *fragment.Record) error {
 		switch r.Kind {
 		case fragment.Package, fragment.Release, fragment.Problem:
 			if r.Kind == fragment.Problem && len(r.Path) == 0 {
@@ -205,8 +203,8 @@ func (s *squasher) collect(found, releases *extsort.Sorter) error {
 // collectHiders takes every entry and whiteout that may hide something found.
 func (s *squasher) collectHiders(found, releases *extsort.Sorter) error {
 	var key, value []byte
-	return s.each(func(layer int, first bool, r *fragment.Record) error {
-		if !first || !r.Kind.IsEntry() && r.Kind != fragment.Whiteout && r.Kind != fragment.Opaque {
+	return s.each(fragment.Paths, func(layer int, first bool, r *fragment.Record) error {
+		if !first {
 			return nil
 		}
 		key = appendPathKey(key[:0], r.Path)
