@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// ExitCode is how a command ends, as seen by the shell.
+type ExitCode int
+
+// The exit codes, each with its meaning in [ExitCodes].
+const (
+	ExitOK          ExitCode = 0
+	ExitFailed      ExitCode = 1
+	ExitUsage       ExitCode = 2
+	ExitPolicy      ExitCode = 3
+	ExitAuth        ExitCode = 4
+	ExitPartial     ExitCode = 5
+	ExitMemory      ExitCode = 6
+	ExitInterrupted ExitCode = 130
+)
+
+// ExitMeaning says what one exit code means and what helps.
+type ExitMeaning struct {
+	Code    ExitCode
+	Name    string
+	Meaning string
+	Next    string
+}
+
+// ExitCodes is the one table of exit codes; help and docs/exit-codes.md are made from it.
+var ExitCodes = []ExitMeaning{
+	{ExitOK, "ok", "The command did what was asked, and the result is complete.", "Nothing."},
+	{ExitFailed, "failed", "There is no result: the image cannot be read, a digest is not what the manifest promised, a disk is full, or the time limit passed.", "Read the message; it names what failed, the layer and the file."},
+	{ExitUsage, "usage", "The command line is wrong. Nothing was done.", "Read the message, or `stella help`."},
+	{ExitPolicy, "policy", "The command worked, and what it found breaks a policy. No command of this version has a policy.", "Read the result."},
+	{ExitAuth, "auth", "A registry wants credentials, or refused those it got.", "Log in with any tool that writes the Docker configuration, such as `docker login`."},
+	{ExitPartial, "partial result", "The result was written, but something in the image could not be read. The result names each place and the reason.", "Decide whether what is missing matters; the same scan gives the same answer."},
+	{ExitMemory, "memory limit hit", "The image needs more memory than `--max-memory` allows. This was refused before it was tried, and nothing was written.", "Give `--max-memory` the amount that the message names."},
+	{ExitInterrupted, "interrupted", "SIGINT or SIGTERM ended the command. Layers that were finished are kept in the cache.", "Run the same command again: it goes on where it was."},
+}
+
+// newExitCodes is "stella help exit-codes".
+func newExitCodes() *cobra.Command {
+	var b strings.Builder
+	b.WriteString("Every command ends with one of these:\n\n")
+	for _, m := range ExitCodes {
+		fmt.Fprintf(&b, "%4d  %s\n      %s\n      %s\n", m.Code, m.Name, m.Meaning, m.Next)
+	}
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long:  strings.TrimRight(b.String(), "\n"),
+	}
+}

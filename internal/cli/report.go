@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"stella/internal/scan"
+	"stella/internal/scan/image"
+)
+
+// report says on standard error what went wrong and what helps, in one line,
+// and returns the exit code for it.
+func (a *app) report(ctx context.Context, err error) ExitCode {
+	code := codeOf(ctx, err)
+	if code == ExitInterrupted {
+		fmt.Fprintf(a.console, "stella: %s\n", sentence("interrupted", a.resume()))
+		return code
+	}
+	fmt.Fprintf(a.console, "stella: %s\n", sentence(oneLine(err.Error()), a.next(err)))
+	var p *partialError
+	if errors.As(err, &p) && !a.quiet {
+		most := maxProblems
+		if a.verbose {
+			most = len(p.problems)
+		}
+		fmt.Fprint(a.console, p.details(most))
+	}
+	return code
+}
+
+// codeOf is the one place that knows which error has which exit code.
+func codeOf(ctx context.Context, err error) ExitCode {
+	var usage *usageError
+	var partial *partialError
+	switch {
+	case errors.As(err, &usage):
+		return ExitUsage
+	case ctx.Err() != nil:
+		return ExitInterrupted
+	case errors.Is(err, image.ErrAuth):
+		return ExitAuth
+	case errors.Is(err, scan.ErrMemory):
+		return ExitMemory
+	case errors.As(err, &partial):
+		return ExitPartial
+	}
+	return ExitFailed
+}
+
+// next is what to do about an error; empty where the error says it itself.
+func (a *app) next(err error) string {
+	var usage *usageError
+	var timeout *timeoutError
+	switch {
+	case errors.As(err, &usage):
+		if usage.cmd == nil {
+			return "see: stella --help"
+		}
+		return "see: " + usage.cmd.CommandPath() + " --help"
+	case errors.As(err, &timeout):
+		return a.resume()
+	case errors.Is(err, image.ErrAuth):
+		return "log in with a tool that writes the Docker configuration, such as docker login"
+	case errors.Is(err, image.ErrNotFound):
+		return "check the name and the tag or digest"
+	case errors.Is(err, syscall.ENOSPC):
+		return "free some space, or let --tmp-dir and --cache-dir name larger disks"
+	case errors.Is(err, syscall.EMFILE):
+		return "raise the limit of open files (ulimit -n)"
+	case errors.Is(err, fs.ErrPermission):
+		return "check who owns it, and as whom stella runs"
+	}
+	return ""
+}
+
+// resume says how to go on with a scan that did not end; empty where it would begin anew.
+func (a *app) resume() string {
+	if !a.cached {
+		return ""
+	}
+	return "finished layers are kept in the cache, so the same command goes on from there"
+}
+
+// sentence joins what went wrong and what to do.
+func sentence(what, next string) string {
+	switch {
+	case next == "":
+		return what
+	case strings.HasSuffix(what, "?"):
+		return what + " " + strings.ToUpper(next[:1]) + next[1:]
+	}
+	return what + "; " + next
+}
+
+func oneLine(s string) string {
+	return printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
+}
