@@ -1,0 +1,86 @@
+# What is needed: Go, make, git; gcc for the race detector. Everything else is
+# fetched at a pinned version, or its absence is said and it is skipped.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+GO      ?= go
+VERSION ?= $(patsubst v%,%,$(shell git describe --tags --dirty 2>/dev/null || echo 0.0.0-dev))
+TOOLS   := $(CURDIR)/bin/tools
+
+GOLANGCI_LINT := v2.13.2
+# The last release whose dependencies the module proxy serves.
+GOVULNCHECK   := v1.8.0
+
+FUZZTIME ?= 20s
+# The race detector needs a C compiler.
+RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+
+.PHONY: help build test lint vet vuln fmt docs demo bench-images bench-scan fuzz clean
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## Build bin/stella as it is shipped
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/stella ./cmd/stella
+
+test: ## Run all tests that run quickly, with the race detector; as root also those that need cgroups
+	@if [ -z '$(RACE)' ]; then echo 'test: skipped: the race detector, for want of a C compiler ($(shell $(GO) env CC))'; fi
+	@if [ "$$(id -u)" != 0 ]; then echo 'test: skipped: what only root may do (memory cgroups), unless they are delegated to this user'; fi
+	$(GO) test $(RACE) -timeout 15m ./...
+
+vet: ## Run go vet
+	$(GO) vet ./...
+
+fmt: ## Format all Go files
+	gofmt -w $$(git ls-files '*.go')
+
+lint: ## Run golangci-lint, at a pinned version
+	@$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT),$(GOLANGCI_LINT))
+	@if [ -x '$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' ]; then \
+		'$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' run --timeout 10m ./...; \
+	else echo 'lint: skipped: golangci-lint $(GOLANGCI_LINT) cannot be had here'; fi
+
+vuln: ## Look for known vulnerabilities in what is linked
+	@$(call tool,govulncheck,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK),$(GOVULNCHECK))
+	@if [ -x '$(TOOLS)/govulncheck-$(GOVULNCHECK)' ]; then \
+		code=0; out=$$('$(TOOLS)/govulncheck-$(GOVULNCHECK)' ./cmd/... 2>&1) || code=$$?; \
+		if [ $$code = 1 ] && grep -q 'fetching vulnerabilities' <<<"$$out"; then \
+			echo "vuln: skipped: the database cannot be had here ($${out##*govulncheck: })"; \
+		else echo "$$out"; exit $$code; fi; \
+	else echo 'vuln: skipped: govulncheck $(GOVULNCHECK) cannot be had here'; fi
+
+docs: ## Write the parts of docs/ that are made from the code
+	$(GO) test ./internal/cli -run TestDocs -update
+
+demo: build ## Scan a real image, made from this machine's packages, in 32 MiB
+	$(GO) run ./bench/demo -stella bin/stella
+
+bench-images: ## Make the images that stella is measured on (large: root, network, an hour)
+	for kind in small medium large wide manyfiles; do $(GO) run ./bench/mkimage $$kind; done
+
+bench-scan: ## Measure stella, the floor and the peers on the same images (root, hours)
+	for kind in small medium large wide manyfiles; do $(GO) run ./bench/scanbench -o markdown $$kind; done
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "fuzz: $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean: ## Remove what was built, but not the benchmark's images
+	rm -rf bin
+
+# tool installs a Go program at a pinned version, under a name that has the version in it.
+# $(1) name, $(2) package@version, $(3) version
+define tool
+if [ ! -x '$(TOOLS)/$(1)-$(3)' ]; then \
+	mkdir -p '$(TOOLS)'; \
+	echo '$(1): installing $(3)'; \
+	if GOBIN='$(TOOLS)' GOFLAGS= $(GO) install $(2) >'$(TOOLS)/$(1).log' 2>&1; then \
+		mv '$(TOOLS)/$(1)' '$(TOOLS)/$(1)-$(3)'; \
+	else tail -n 1 '$(TOOLS)/$(1).log'; fi; \
+fi
+endef
