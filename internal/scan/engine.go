@@ -33,6 +33,7 @@ type engine struct {
 	log        *slog.Logger
 	tempDir    string
 	cacheSize  int64
+	buffers    sync.Pool // of *buffers
 
 	// By index of the layer, as long as the manifest: pointers into the image, and keys of fragments.
 	layers []*image.Layer
@@ -48,6 +49,9 @@ func newEngine(o Options) (*engine, error) {
 		image: o.Image, extractors: o.Extractors, budget: b, monitor: o.Monitor, log: o.Log, tempDir: o.TempDir, cacheSize: o.CacheSize,
 		space: spool.NewSpace(o.TempDir, spoolMemory),
 		stats: newCollector(o.Extractors),
+	}
+	e.buffers.New = func() any {
+		return &buffers{fragment.NewWriter(nil), extract.NewFile(extract.Header{}, nil, e.space)}
 	}
 	if e.monitor == nil {
 		e.monitor = new(Monitor)

@@ -25,6 +25,12 @@ type pass struct {
 	files int64
 }
 
+// buffers are what a pass leaves to the next one.
+type buffers struct {
+	w    *fragment.Writer
+	file *extract.File
+}
+
 // decode reads a layer and keeps its fragment under key.
 func (e *engine) decode(ctx context.Context, l *image.Layer, key string) (fragment.Stats, error) {
 	var stats fragment.Stats
@@ -54,11 +60,13 @@ func (e *engine) write(ctx context.Context, l *image.Layer, key string, fn func(
 			os.Remove(f.Name()) // where it has a name
 		}
 	}()
-	p := &pass{e: e, ctx: ctx, layer: l, w: fragment.NewWriter(f), act: e.monitor.begin(l.Index)}
+	b := e.buffers.Get().(*buffers)
+	defer e.buffers.Put(b)
+	defer b.file.Close()
+	b.w.Reset(f)
+	p := &pass{e: e, ctx: ctx, layer: l, w: b.w, file: b.file, act: e.monitor.begin(l.Index)}
 	defer e.monitor.end(l.Index)
 	p.out.w = p.w
-	p.file = extract.NewFile(extract.Header{}, nil, e.space)
-	defer p.file.Close()
 	if err := fn(p); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func Check(s Source) (Stats, error) {
 		return stats, err
 	}
 	crc := crc32.New(castagnoli)
-	if _, err := io.CopyBuffer(crc, onlyReader{io.NewSectionReader(s, 0, s.Size()-4)}, make([]byte, 64<<10)); err != nil {
+	if _, err := io.CopyBuffer(crc, onlyReader{io.NewSectionReader(s, 0, s.Size()-4)}, make([]byte, min(s.Size(), readBuffer))); err != nil {
 		return stats, err
 	}
 	var size int64
@@ -75,7 +75,15 @@ type Reader struct {
 
 // NewReader returns a Reader of some parts of s, which has passed Check.
 func NewReader(s Source, parts Part) *Reader {
-	return &Reader{r: bufio.NewReaderSize(io.NewSectionReader(s, 0, s.Size()), readBuffer), parts: parts, names: map[string]string{}}
+	r := &Reader{r: bufio.NewReaderSize(nil, readBuffer), names: map[string]string{}}
+	r.Reset(s, parts)
+	return r
+}
+
+// Reset makes r a new Reader, of s, with the buffers of the old one.
+func (r *Reader) Reset(s Source, parts Part) {
+	r.r.Reset(io.NewSectionReader(s, 0, s.Size()))
+	r.parts, r.last, r.seq = parts, r.last[:0], 0
 }
 
 // Next reads the next wanted record into rec, whose slices are valid until the call after. io.EOF is the end.

@@ -30,8 +30,17 @@ type Writer struct {
 	err   error
 }
 
+// writeBuffer is the buffer of a Writer, in bytes.
+const writeBuffer = 32 << 10
+
 // NewWriter returns a Writer to w.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: bufio.NewWriterSize(w, 32<<10)} }
+func NewWriter(w io.Writer) *Writer { return &Writer{w: bufio.NewWriterSize(w, writeBuffer)} }
+
+// Reset makes w a new Writer that writes to f, with the buffers of the old one.
+func (w *Writer) Reset(f io.Writer) {
+	w.w.Reset(f)
+	*w = Writer{w: w.w, last: w.last[:0], body: w.body[:0]}
+}
 
 func (w *Writer) record(k Kind, body []byte) {
 	var head [1 + binary.MaxVarintLen32]byte

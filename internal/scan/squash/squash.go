@@ -132,6 +132,7 @@ func (s *squasher) close() {
 // each reads records of all layers in order. The first fragment of a layer is its own.
 func (s *squasher) each(parts fragment.Part, fn func(layer int, first bool, r *fragment.Record) error) error {
 	var rec fragment.Record
+	var r *fragment.Reader
 	for layer := range s.in.Layers {
 		if err := s.ctx.Err(); err != nil {
 			return err
@@ -141,7 +142,17 @@ func (s *squasher) each(parts fragment.Part, fn func(layer int, first bool, r *f
 			return err
 		}
 		for i, src := range sources {
-			if err := s.eachOf(src, parts, &rec, func() error { return fn(layer, i == 0, &rec) }); err != nil {
+			if r == nil {
+				r = fragment.NewReader(src, parts)
+			} else {
+				r.Reset(src, parts)
+			}
+			err := s.eachOf(r, &rec, func() error { return fn(layer, i == 0, &rec) })
+			if c, ok := src.(io.Closer); ok {
+				c.Close()
+			}
+			if err != nil {
+				closeAll(sources[i+1:])
 				return fmt.Errorf("layer %d: %w", layer, err)
 			}
 		}
@@ -149,11 +160,15 @@ func (s *squasher) each(parts fragment.Part, fn func(layer int, first bool, r *f
 	return nil
 }
 
-func (s *squasher) eachOf(src fragment.Source, parts fragment.Part, rec *fragment.Record, fn func() error) error {
-	if c, ok := src.(io.Closer); ok {
-		defer c.Close()
+func closeAll(sources []fragment.Source) {
+	for _, s := range sources {
+		if c, ok := s.(io.Closer); ok {
+			c.Close()
+		}
 	}
-	r := fragment.NewReader(src, parts)
+}
+
+func (s *squasher) eachOf(r *fragment.Reader, rec *fragment.Record, fn func() error) error {
 	for n := 0; ; n++ {
 		switch err := r.Next(rec); {
 		case err == io.EOF:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -33,7 +34,7 @@ const bufSize = 32 << 10
 func decompressor(head []byte, r *jointReader, window int64) (io.Reader, string, error) {
 	switch c := Sniff(head); c {
 	case "gzip":
-		return &lazyGzip{src: bufio.NewReaderSize(r, bufSize)}, c, nil
+		return newGunzip(r), c, nil
 	case "zstd":
 		// One goroutine, so that the memory is one window; the pipeline around it gives the parallelism.
 		d, err := zstd.NewReader(bufio.NewReaderSize(r, bufSize), zstd.WithDecoderConcurrency(1),
@@ -53,22 +54,37 @@ func checkWindow(need, allowed int64) error {
 	return nil
 }
 
-// lazyGzip reads the header at the first Read, in the stage that unpacks, so
+// gunzip reads the header at the first Read, in the stage that unpacks, so
 // that a damaged header is an error of the stream like any other.
-type lazyGzip struct {
-	src *bufio.Reader
-	z   *gzip.Reader
+type gunzip struct {
+	src   *bufio.Reader
+	z     *gzip.Reader
+	begun bool
 }
 
-func (l *lazyGzip) Read(p []byte) (int, error) {
-	if l.z == nil {
-		z, err := gzip.NewReader(l.src)
-		if err != nil {
+// gunzips are kept: one holds some 80 KiB of tables and buffers.
+var gunzips = sync.Pool{New: func() any { return &gunzip{src: bufio.NewReaderSize(nil, bufSize), z: new(gzip.Reader)} }}
+
+func newGunzip(r io.Reader) *gunzip {
+	g := gunzips.Get().(*gunzip)
+	g.src.Reset(r)
+	g.begun = false
+	return g
+}
+
+func (g *gunzip) release() {
+	g.src.Reset(nil)
+	gunzips.Put(g)
+}
+
+func (g *gunzip) Read(p []byte) (int, error) {
+	if !g.begun {
+		if err := g.z.Reset(g.src); err != nil {
 			return 0, err
 		}
-		l.z = z
+		g.begun = true
 	}
-	return l.z.Read(p)
+	return g.z.Read(p)
 }
 
 func isZstd(b []byte) bool {

@@ -81,6 +81,8 @@ type Stream struct {
 	stored *joint
 	plain  *joint
 	src    io.ReadCloser
+	// unpacker is kept for its release.
+	unpacker io.Reader
 
 	compression string
 	expected    string
@@ -130,6 +132,7 @@ func Open(ctx context.Context, src io.ReadCloser, o Options) (*Stream, error) {
 		var d io.Reader
 		if d, s.compression, err = decompressor(head, &jointReader{j: s.stored}, o.Window); err == nil {
 			go func() { defer close(s.done); s.unpackStage(ctx, d); <-first }()
+			s.unpacker = d
 			return s, nil
 		}
 	}
@@ -322,6 +325,9 @@ func (s *Stream) Close() error {
 	<-s.done
 	s.once.Do(func() {
 		s.err, s.cur = io.ErrClosedPipe, nil
+		if g, ok := s.unpacker.(*gunzip); ok {
+			g.release()
+		}
 		s.stored.release()
 		s.plain.release()
 	})

@@ -63,7 +63,7 @@ type extractor struct{}
 func New() extract.Extractor { return extractor{} }
 
 func (extractor) Name() string { return "java" }
-func (extractor) Version() int { return 1 }
+func (extractor) Version() int { return 2 }
 
 func (extractor) Wants(h extract.Header) bool { return h.Size >= minArchive && isArchive(h.Path) }
 

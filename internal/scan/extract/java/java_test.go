@@ -93,7 +93,7 @@ func TestDebianJars(t *testing.T) {
 		"slf4j-nop.jar":                       "org.slf4j:slf4j-nop@1.7.32",
 		"geronimo-interceptor-3.0-spec.jar":   "org.apache.geronimo.specs:geronimo-interceptor_3.0_spec@1.0.1",
 		"error-prone-type-annotations.jar":    "com.google.errorprone:error_prone_type_annotations@2.18.0",
-		"guice-spring.jar":                    "com.google.inject.spring:guice-spring@4.2.3", // a guess: there is no descriptor
+		"guice-spring.jar":                    "com.google.inject.extensions:guice-spring@4.2.3", // there is no descriptor
 		"guice-spring.jar as spring-core.jar": "org.springframework:spring-core@4.2.3",
 	} {
 		name, as, renamed := strings.Cut(file, " as ")
@@ -107,6 +107,44 @@ func TestDebianJars(t *testing.T) {
 		r := extracttest.Run(t, New(), "usr/share/java/"+as, data)
 		if d := cmp.Diff([]string{want}, lines(r)); d != "" || r.Err != nil || r.Reasons != nil {
 			t.Error(file, d, r.Err, r.Reasons)
+		}
+	}
+}
+
+// The expected group ids are those of the Maven repository that Debian 12's packages of these artifacts install.
+func TestGroupOfWellKnownArtifacts(t *testing.T) {
+	for file, want := range map[string]string{
+		"asm-9.4.jar":                     "org.ow2.asm:asm@9.4",
+		"asm-3.3.jar":                     "asm:asm@3.3",
+		"asm-util-9.4.jar":                "org.ow2.asm:asm-util@9.4",
+		"c3p0-0.9.1.2.jar":                "c3p0:c3p0@0.9.1.2",
+		"c3p0-0.9.10.jar":                 "com.mchange:c3p0@0.9.10",
+		"commons-logging-api-1.2.jar":     "commons-logging:commons-logging-api@1.2",
+		"derbyLocale_pt_BR-10.14.2.0.jar": "org.apache.derby:derbyLocale_pt_BR@10.14.2.0",
+		"gradle-core-4.4.1.jar":           "gradle-core:gradle-core@4.4.1", // Gradle's own have a title in the manifest
+		"groovy-json-2.4.21.jar":          "org.codehaus.groovy:groovy-json@2.4.21",
+		"groovy-json-4.0.1.jar":           "org.apache.groovy:groovy-json@4.0.1",
+		"scala-xml_2.11-1.0.3.jar":        "org.scala-lang.modules:scala-xml_2.11@1.0.3",
+		"scala-library-2.11.12.jar":       "org.scala-lang:scala-library@2.11.12",
+		"xml-apis-1.3.04.jar":             "xml-apis:xml-apis@1.3.04",
+		"groovyless-1.0.jar":              "groovyless:groovyless@1.0",
+		"gradle-core-4.4.1.jar|Implementation-Title: Gradle\r\n":                             "org.gradle:gradle-core@4.4.1",
+		"catalina.jar|Bundle-SymbolicName: org.apache.tomcat-catalina\r\n":                   "org.apache.tomcat:tomcat-catalina@",
+		"tomcat-embed-core-10.1.1.jar|Bundle-SymbolicName: org.apache.tomcat-embed-core\r\n": "org.apache.tomcat.embed:tomcat-embed-core@10.1.1",
+	} {
+		name, text, _ := strings.Cut(file, "|")
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		w, err := z.Create("META-INF/MANIFEST.MF")
+		if err == nil {
+			_, err = io.WriteString(w, "Manifest-Version: 1.0\r\n"+text+"\r\n")
+		}
+		if err := errors.Join(err, z.Close()); err != nil {
+			t.Fatal(err)
+		}
+		r := extracttest.Run(t, New(), "opt/"+name, b.Bytes())
+		if d := cmp.Diff([]string{want}, lines(r)); d != "" || r.Err != nil {
+			t.Error(file, d, r.Err)
 		}
 	}
 }

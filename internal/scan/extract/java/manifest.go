@@ -144,6 +144,16 @@ func (m *manifest) group(artifact string) string {
 	return ""
 }
 
+// tomcat is the artifact id of a part of Tomcat, or nothing. Its Ant build leaves no descriptor, and a
+// distribution's files are named without the prefix (catalina.jar is tomcat-catalina).
+func (m *manifest) tomcat() string {
+	name, _, _ := strings.Cut(m.value[bundleSymbolicName], ";")
+	if part, ok := strings.CutPrefix(strings.TrimSpace(name), "org.apache.tomcat-"); ok && part != "" {
+		return "tomcat-" + part
+	}
+	return ""
+}
+
 // bundleGroup takes the artifact id off a Bundle-SymbolicName. maven-bundle-plugin makes the name from group and artifact:
 // group.artifact; but org.apache.maven + maven-core is org.apache.maven.core.
 func bundleGroup(name, artifact string) string {

@@ -124,7 +124,7 @@ func (r *reading) choose(ds []descriptor) (main artifact, at int, err error) {
 		return artifact{}, -1, err
 	}
 	main.version = or(main.version, r.statedVersion())
-	main.group = or(main.group, r.groupFor(main.artifact))
+	main.group = or(main.group, r.groupFor(main.artifact, main.version))
 	return main, at, nil
 }
 
@@ -138,18 +138,22 @@ func (r *reading) statedVersion() string {
 
 // guess identifies an archive without a descriptor of its own.
 func (r *reading) guess() artifact {
-	name := r.name.name
+	name := or(r.manifest.tomcat(), r.name.name)
 	if name == "" {
 		name = r.manifest.first(bundleSymbolicName, extensionName, shortName, implementationTitle)
 		name, _, _ = strings.Cut(name, ";")
 	}
-	return artifact{group: r.groupFor(name), artifact: name, version: r.statedVersion()}
+	version := r.statedVersion()
+	return artifact{group: r.groupFor(name, version), artifact: name, version: version}
 }
 
 // groupFor guesses the group id of an artifact that has no descriptor.
-func (r *reading) groupFor(name string) string {
-	if g := knownGroup(name); g != "" {
+func (r *reading) groupFor(name, version string) string {
+	if g := knownGroup(name, version); g != "" {
 		return g
+	}
+	if strings.HasPrefix(name, "gradle-") && r.manifest.value[implementationTitle] == "Gradle" {
+		return "org.gradle" // others name their plugins gradle-… too
 	}
 	if g := r.manifest.group(name); g != "" {
 		return g
