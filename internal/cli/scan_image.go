@@ -103,6 +103,8 @@ func (c *scanImage) scan(ctx context.Context, s *session, outputs []output) (_ *
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
+	// Of an image of ten thousand layers these are megabytes, and no document needs them.
+	s.image.RawManifest, s.image.RawConfig = nil, nil
 	result, err := s.scan(ctx)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package scan
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -155,7 +156,16 @@ func (e *engine) readLayer(ctx context.Context, i int) (fragment.Stats, error) {
 
 // squash makes the inventory of all fragments.
 func (e *engine) squash(ctx context.Context, databases map[int]string) (*squash.Inventory, error) {
+	kept := e.stats.all(e.layers, e.keys)
+	for i := range kept { // what is kept is a function of the image alone
+		kept[i].Cached, kept[i].Duration = false, 0
+	}
+	note, err := json.Marshal(kept)
+	if err != nil {
+		return nil, err
+	}
 	return squash.Run(ctx, squash.Input{
+		Note:    note,
 		Layers:  len(e.layers),
 		TempDir: e.tempDir,
 		OnDisk:  e.space.Account,
@@ -280,22 +290,36 @@ func (c *collector) layer(i int, s fragment.Stats, d time.Duration, cached bool)
 		Entries: s.Entries, Files: s.Files, Packages: s.Packages}
 }
 
-// fill gives the statistics of every layer, also of those that repeat another.
-func (c *collector) fill(s *Stats, layers []*image.Layer, keys []string) {
+// all are the statistics of every layer, also of those that repeat another.
+func (c *collector) all(layers []*image.Layer, keys []string) []LayerStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first := make(map[string]int, len(keys))
+	out := make([]LayerStats, 0, len(layers))
 	for i, l := range layers {
 		if _, ok := first[keys[i]]; !ok {
 			first[keys[i]] = i
 		}
-		ls, ok := c.layers[first[keys[i]]]
-		if !ok {
-			continue // the inventory was kept, and no fragment was looked at
-		}
-		ls.Index, ls.Digest = i, l.Digest
-		s.Layers = append(s.Layers, ls)
+		s := c.layers[first[keys[i]]]
+		s.Index, s.Digest = i, l.Digest
+		out = append(out, s)
 	}
+	return out
+}
+
+// fill completes the statistics of a scan.
+func (e *engine) fill(s *Stats, note []byte) error {
+	if !s.FromCache {
+		s.Layers = e.stats.all(e.layers, e.keys)
+	} else if err := json.Unmarshal(note, &s.Layers); err != nil {
+		return fmt.Errorf("stored inventory: %w", err)
+	}
+	for i := range s.Layers {
+		s.Layers[i].Cached = s.Layers[i].Cached || s.FromCache
+	}
+	c := e.stats
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	s.Extractors = map[string]ExtractorStats{}
 	for i, x := range c.extractors {
 		if x.Files > 0 {
@@ -303,4 +327,6 @@ func (c *collector) fill(s *Stats, layers []*image.Layer, keys []string) {
 		}
 	}
 	s.LargestSpools = c.spools
+	s.PeakDisk = e.space.PeakDisk()
+	return nil
 }

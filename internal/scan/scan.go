@@ -150,8 +150,9 @@ func (e *engine) make(ctx context.Context, times map[Phase]time.Duration) (inv *
 
 // finish keeps the result for the next scan, where there is a cache, and completes the statistics.
 func (e *engine) finish(r *Result) error {
-	e.stats.fill(&r.Stats, e.layers, e.keys)
-	r.Stats.PeakDisk = e.space.PeakDisk()
+	if err := e.fill(&r.Stats, r.inv.Note()); err != nil {
+		return err
+	}
 	if e.cache == nil {
 		return nil
 	}

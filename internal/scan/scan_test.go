@@ -72,6 +72,9 @@ func TestSecondScanReadsNothing(t *testing.T) {
 	if !r.Stats.FromCache {
 		t.Error("the inventory was made again")
 	}
+	if l := r.Stats.Layers; len(l) != 3 || !l[0].Cached || l[0].Files != 2 || l[2].Packages != 1 {
+		t.Errorf("statistics of the layers: %+v", l)
+	}
 	if diff := cmp.Diff(want, found(t, r)); diff != "" {
 		t.Errorf("(-first +second)\n%s", diff)
 	}
@@ -168,7 +171,7 @@ func TestWrongDigestIsAnError(t *testing.T) {
 	changed[len(changed)-9] ^= 1 // in the compressed data, not in its length
 	put(t, filepath.Join(root, "blobs/sha256", strings.TrimPrefix(victim.Digest, "sha256:")), changed)
 	_, err := Run(t.Context(), o)
-	if !errors.Is(err, stream.ErrDigest) || !strings.Contains(err.Error(), "layer 2") || !strings.Contains(err.Error(), victim.Digest) {
+	if !errors.Is(err, stream.ErrDigest) || !strings.Contains(err.Error(), "layer 1 ") || !strings.Contains(err.Error(), victim.Digest) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -181,7 +184,7 @@ func TestManifestLiesAboutSizes(t *testing.T) {
 			}
 		}, threeLayers(t)...)
 		_, err := Run(t.Context(), options(t, "oci-dir:"+root))
-		if err == nil || !strings.Contains(err.Error(), "layer 2") || !strings.Contains(err.Error(), "bytes") {
+		if err == nil || !strings.Contains(err.Error(), "layer 1 ") || !strings.Contains(err.Error(), "bytes") {
 			t.Errorf("off by %d: %v", d, err)
 		}
 	}
@@ -299,7 +302,7 @@ func TestMemoryThatIsTooSmall(t *testing.T) {
 	w.Flush()
 	w.Close()
 	o = options(t, "oci-dir:"+layout(t, nil, z.Bytes()))
-	if _, err := Run(t.Context(), o); !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "--max-memory 152Mi") || !strings.Contains(err.Error(), "layer 1") {
+	if _, err := Run(t.Context(), o); !errors.Is(err, ErrMemory) || !strings.Contains(err.Error(), "--max-memory 152Mi") || !strings.Contains(err.Error(), "layer 0 ") {
 		t.Error(err)
 	}
 	o.Memory = 152 << 20

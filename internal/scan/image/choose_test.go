@@ -161,7 +161,7 @@ func jsonOf(v any) string { s, _ := json.Marshal(v); return string(s) }
 func TestConfigsThatAreRefused(t *testing.T) {
 	for raw, words := range map[string][]string{
 		`{"rootfs":{"diff_ids":["` + strings.Repeat(`","`, 1<<20) + `"]}}`: {"more than 16384"},
-		`{"rootfs":{"diff_ids":["sha256:../../x"]}}`:                       {"diffID of layer 1"},
+		`{"rootfs":{"diff_ids":["sha256:../../x"]}}`:                       {"diffID of layer 0"},
 		`{"config":{"Env":["` + strings.Repeat(`","`, 20_000) + `"]}}`:     {"more than 16384"},
 		`{"config":{"Labels":{` + manyLabels(20_000) + `"x":"y"}}}`:        {"more than 16384 labels"},
 		`{"os":"` + strings.Repeat("x", 8<<20) + `"}`:                      {"8388608"},

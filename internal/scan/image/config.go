@@ -47,7 +47,7 @@ func parseConfig(raw []byte) (Config, error) {
 	}
 	for i, d := range v.RootFS.DiffIDs {
 		if _, err := parseDigest(d); err != nil {
-			return Config{}, fmt.Errorf("the image's configuration: diffID of layer %d: %w", i+1, err)
+			return Config{}, fmt.Errorf("the image's configuration: diffID of layer %d: %w", i, err)
 		}
 	}
 	c := Config{

@@ -67,9 +67,9 @@ func (l *Layer) Open(ctx context.Context) (io.ReadCloser, error) {
 	return &sized{layer: l, r: r}, nil
 }
 
-// String names the layer for people.
+// String names the layer for people, with the number it has in documents.
 func (l *Layer) String() string {
-	return fmt.Sprintf("layer %d (%s)", l.Index+1, l.Digest)
+	return fmt.Sprintf("layer %d (%s)", l.Index, l.Digest)
 }
 
 // sized fails where a layer does not have the size it claims.

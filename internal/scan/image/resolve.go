@@ -161,7 +161,7 @@ func loadManifest(ctx context.Context, s source, digest string, raw []byte, doc 
 	m.Layers = make([]Layer, len(*doc.Layers))
 	for i, d := range *doc.Layers {
 		if _, err := parseDigest(d.Digest); err != nil {
-			return nil, fmt.Errorf("layer %d: %w", i+1, err)
+			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
 		m.Layers[i] = Layer{Index: i, Digest: d.Digest, MediaType: d.MediaType, Size: d.size(), url: string(d.URL), source: s}
 	}

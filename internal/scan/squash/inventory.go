@@ -31,6 +31,7 @@ type trailer struct {
 	Problems                     []inventory.Problem
 	Release                      *inventory.Release
 	Count                        map[inventory.Type]int
+	Note                         json.RawMessage
 }
 
 // Inventory is a squashed image on disk. It implements inventory.Inventory.
@@ -100,6 +101,9 @@ func (inv *Inventory) Release() *inventory.Release { return inv.t.Release }
 
 // Count implements inventory.Inventory.
 func (inv *Inventory) Count() map[inventory.Type]int { return inv.t.Count }
+
+// Note is what the caller of Run gave to be kept.
+func (inv *Inventory) Note() []byte { return inv.t.Note }
 
 func (inv *Inventory) section(before, n int64) *bufio.Reader {
 	return bufio.NewReaderSize(io.NewSectionReader(inv.f, int64(len(magic))+before, n), ioBuffer)
@@ -291,8 +295,8 @@ func (w *writer) edge(from, to []byte) error {
 	return w.edges.write(w.buf)
 }
 
-func (w *writer) finish(problems []inventory.Problem, r *inventory.Release) (*Inventory, error) {
-	t := trailer{w.locations.n, w.components.n, w.edges.n, problems, r, w.count}
+func (w *writer) finish(problems []inventory.Problem, r *inventory.Release, note []byte) (*Inventory, error) {
+	t := trailer{w.locations.n, w.components.n, w.edges.n, problems, r, w.count, note}
 	tail, err := json.Marshal(t)
 	if err != nil {
 		return nil, err

@@ -46,6 +46,8 @@ type Input struct {
 	// layer again (only its packages count). The layer with index 0 is the base.
 	Layers int
 	Open   func(layer int) ([]fragment.Source, error)
+	// Note is JSON that is kept with the inventory for the caller; at most some MiB.
+	Note []byte
 	// TempDir is for sorting and for the result.
 	TempDir string
 	// OnDisk, where set, is told of disk space taken and given back, in bytes.
@@ -104,7 +106,7 @@ func (s *squasher) run() (*Inventory, error) {
 	if err := s.writeEdges(refs); err != nil {
 		return nil, err
 	}
-	inv, err := s.out.finish(s.problems.list(), s.rootRelease())
+	inv, err := s.out.finish(s.problems.list(), s.rootRelease(), s.in.Note)
 	if err == nil {
 		s.out = nil
 	}
