@@ -98,7 +98,7 @@ func TestStopsAtTheCallersError(t *testing.T) {
 			}
 		}
 		calls := 0
-		if err := s.Each(func(_, _ []byte) error { calls++; return stop }); err != stop || calls != 1 {
+		if err := s.Each(func(_, _ []byte) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
 			t.Errorf("%d records: %v after %d calls", n, err, calls)
 		}
 		s.Close()

@@ -226,8 +226,7 @@ func (e *engine) keptInventory() *squash.Inventory {
 		os.Remove(path) // it is made again
 		return nil
 	}
-	now := time.Now()
-	os.Chtimes(path, now, now)
+	touch(path)
 	return inv
 }
 

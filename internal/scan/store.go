@@ -109,9 +109,14 @@ func (c *cacheStore) open(key string) (fragment.Source, fragment.Stats, bool) {
 	c.mu.Lock()
 	c.checked[key] = stats
 	c.mu.Unlock()
-	now := time.Now()
-	os.Chtimes(path, now, now) // for prune; a read-only cache serves as well
+	touch(path)
 	return src, stats, true
+}
+
+// touch makes a file the one used last, for prune. A cache that cannot be written serves as well.
+func touch(path string) {
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
 }
 
 func (c *cacheStore) create() (*os.File, error) { return os.CreateTemp(c.dir, unfinished+"*") }

@@ -47,13 +47,13 @@ func (e *extended) reset() {
 	e.problem = ""
 }
 
-func (p *pax) reset() {
-	p.path.reset()
-	p.linkpath.reset()
-	p.sparseName.reset()
-	p.sparseMap.reset()
-	p.size, p.sparseSize, p.realSize, p.blocks = number{}, number{}, number{}, number{}
-	p.major, p.minor, p.separate, p.mapSet = 0, 0, false, false
+func (x *pax) reset() {
+	x.path.reset()
+	x.linkpath.reset()
+	x.sparseName.reset()
+	x.sparseMap.reset()
+	x.size, x.sparseSize, x.realSize, x.blocks = number{}, number{}, number{}, number{}
+	x.major, x.minor, x.separate, x.mapSet = 0, 0, false, false
 }
 
 // text is a name of at most MaxName bytes.

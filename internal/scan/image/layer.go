@@ -12,9 +12,9 @@ import (
 type Verify uint8
 
 const (
-	// VerifyStored: Digest is of the bytes that Layer.Open gives.
+	// VerifyStored says that Digest is of the bytes that Layer.Open gives.
 	VerifyStored Verify = iota
-	// VerifyUncompressed: Digest is the diffID, of the tar after decompression. Archives of docker save promise no other.
+	// VerifyUncompressed says that Digest is the diffID, of the tar after decompression. Archives of docker save promise no other.
 	VerifyUncompressed
 )
 

@@ -209,11 +209,11 @@ func makeSQLite(n int, header func(i int) []byte) (int64, io.Reader) {
 	}
 	return int64(count) * testPage, &pages{last: count, make: func(p int) []byte {
 		b := make([]byte, testPage)
-		switch {
-		case p == 0:
+		switch p {
+		case 0:
 			schemaPage(b, count)
 			return b
-		case p == 1:
+		case 1:
 			b[0] = sqliteInterior
 			be.PutUint16(b[3:], uint16(n-1))
 			end := testPage

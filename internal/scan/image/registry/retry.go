@@ -46,7 +46,7 @@ func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		} else {
 			reason = statusText(resp.StatusCode)
 			wait = max(wait, retryAfter(resp.Header.Get("Retry-After"), time.Now()))
-			io.CopyN(io.Discard, resp.Body, maxDrain)
+			_, _ = io.CopyN(io.Discard, resp.Body, maxDrain) // so that the connection can be used again
 			resp.Body.Close()
 		}
 		r.log.Info("registry request is tried again", "host", req.URL.Host, "reason", reason, "attempt", n, "wait", wait)
