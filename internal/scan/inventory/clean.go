@@ -1,6 +1,9 @@
 package inventory
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // MaxField is the most bytes of a name, version, licence, supplier or key
 // that is kept. Real ones stay far below; a hostile file can state megabytes.
@@ -16,8 +19,13 @@ func Clean(s string) string {
 		s = strings.Clone(s[:MaxField])
 	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
+	for n := MaxField; len(s) > MaxField; n-- { // the replacement is three bytes
+		if utf8.RuneStart(s[n]) {
+			s = s[:n]
+		}
+	}
 	if strings.IndexFunc(s, control) < 0 {
-		return s
+		return strings.TrimSpace(s)
 	}
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if control(r) {

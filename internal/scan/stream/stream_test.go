@@ -273,3 +273,29 @@ func BenchmarkStream(b *testing.B) {
 		})
 	}
 }
+
+// Whatever is stored: an end, no more than the bytes say, and the digest decides.
+func FuzzStream(f *testing.F) {
+	for _, how := range compressions {
+		f.Add(pack(f, how, sample(3000)), true)
+	}
+	f.Add([]byte{0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x50, 0x02, 0x00, 0x10, 0x00}, false)
+	f.Fuzz(func(t *testing.T, stored []byte, right bool) {
+		o := Options{Digest: digest(stored), Window: 1 << 20, bombFloor: 8 << 20}
+		if !right {
+			o.Digest = digest(append(stored, 0))
+		}
+		s, err := Open(t.Context(), io.NopCloser(bytes.NewReader(stored)), o)
+		if err != nil {
+			return // too large a window, or foreign
+		}
+		defer s.Close()
+		err = s.Verify()
+		if right == errors.Is(err, ErrDigest) {
+			t.Errorf("the digest is right: %v; verified: %v", right, err)
+		}
+		if s.Stored() != int64(len(stored)) {
+			t.Errorf("%d of %d stored bytes were hashed", s.Stored(), len(stored))
+		}
+	})
+}
