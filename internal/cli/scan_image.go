@@ -42,7 +42,7 @@ written; the result says what is missing, and the exit code is 5.`,
 		Example: `  stella scan image debian:12
   stella scan image oci-archive:app.tar -o cyclonedx-json
   stella scan image app:1.4 -o table -o spdx-json=app.spdx.json -o cyclonedx-json@1.6=app.cdx.json
-  stella scan image debian:12 -o json | jq '.packages | length'
+  stella scan image debian:12 -o json | jq '.components | length'
   stella scan image app:1.4 --max-memory 64Mi --workers 4 --profile --profile-memory`,
 		Args:              a.oneRef(&c.image),
 		ValidArgsFunction: completeRef,
