@@ -85,6 +85,7 @@ type layer struct {
 var layers = []layer{
 	{"command", "stella/cmd/", 4, false},
 	{"bench", "stella/bench/", 4, true},
+	{"test", "stella/test/", 4, false},
 	{"command line", "stella/internal/cli", 3, true},
 	{"domain scan", "stella/internal/scan", 2, true},
 	{"leaf", "stella/internal/", 1, true},

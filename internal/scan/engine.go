@@ -70,7 +70,7 @@ func newEngine(o Options) (*engine, error) {
 		e.layers, e.keys = append(e.layers, l), append(e.keys, key)
 	}
 	if o.CacheDir != "" && o.Image.Dir == "" {
-		if e.cache, err = openCache(o.CacheDir); err != nil {
+		if e.cache, err = openCache(o.CacheDir, o.TempDir); err != nil {
 			return nil, err
 		}
 		e.store = e.cache

@@ -90,9 +90,11 @@ func (p *pass) visit(en entry, open content) error {
 		}
 	case en.hardlink:
 		p.files++
+		wants := ""
 		if x := p.e.wanted(extract.Header{Path: en.path, Mode: en.mode}); x >= 0 {
-			p.w.Link(en.path, en.target, p.e.extractors[x].Name(), en.mode)
+			wants = p.e.extractors[x].Name()
 		}
+		p.w.Link(en.path, en.target, wants, en.mode)
 	}
 	return p.w.Err()
 }

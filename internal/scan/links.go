@@ -1,10 +1,12 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"stella/internal/scan/extract"
@@ -27,22 +29,41 @@ const (
 	maxLinkPasses = 8
 )
 
+// maxLinkHops bounds links to links. Tools link to the first name always.
+const maxLinkHops = 8
+
 type link struct {
 	seq       uint64
 	path      string
+	target    string
 	extractor int
 	mode      fs.FileMode
+}
+
+// linkMap is links by their target.
+type linkMap map[string][]link
+
+func byTarget(links []link) linkMap {
+	m := make(linkMap, len(links))
+	for _, k := range links {
+		m[k.target] = append(m[k.target], k)
+	}
+	return m
 }
 
 // links makes the fragment of what the layer's hard links lead to.
 func (e *engine) links(ctx context.Context, l *image.Layer, key string) error {
 	return e.write(ctx, l, linkKey(key), func(p *pass) error {
 		for done, passes := 0, 0; ; {
-			known, unknown, next, err := e.gatherLinks(key, done)
+			links, next, err := e.gatherLinks(key, done)
 			if err != nil {
 				return err
 			}
-			if err := e.copyLinks(p, key, known); err != nil {
+			known, unknown, err := p.sortLinks(key, links)
+			if err != nil {
+				return err
+			}
+			if err := p.copyLinks(key, known); err != nil {
 				return err
 			}
 			if len(unknown) > 0 {
@@ -64,19 +85,20 @@ func (e *engine) links(ctx context.Context, l *image.Layer, key string) error {
 
 func linkKey(key string) string { return key + "-links" }
 
-type linkMap map[string][]link
-
-// gatherLinks collects the links from number skip on, as many as fit, by their target: known are those
-// whose target the same extractor has read. next is where to go on, 0 at the end.
-func (e *engine) gatherLinks(key string, skip int) (known, unknown linkMap, next int, err error) {
-	known, unknown = linkMap{}, linkMap{}
+// reread reads records of the layer's own fragment.
+func (e *engine) reread(key string, parts fragment.Part, fn func(*fragment.Record) (bool, error)) error {
 	src, _, ok := e.store.open(key)
 	if !ok {
-		return nil, nil, 0, errGone
+		return errGone
 	}
+	return reread(src, parts, fn)
+}
+
+// gatherLinks collects the wanted links from number skip on, as many as fit. next is where to go on, 0 at the end.
+func (e *engine) gatherLinks(key string, skip int) (links []link, next int, err error) {
 	memory, n := 0, 0
-	err = reread(src, fragment.Findings, func(r *fragment.Record) (bool, error) {
-		if r.Kind != fragment.Link {
+	err = e.reread(key, fragment.Findings, func(r *fragment.Record) (bool, error) {
+		if r.Kind != fragment.Link || r.Extractor == "" {
 			return true, nil
 		}
 		if n++; n <= skip {
@@ -87,34 +109,83 @@ func (e *engine) gatherLinks(key string, skip int) (known, unknown linkMap, next
 			next = n - 1
 			return false, nil
 		}
-		k := link{r.Seq, string(r.Path), e.extractorNamed(r.Extractor), r.Mode}
-		m := unknown
-		if e.wanted(extract.Header{Path: string(r.Target), Mode: r.Mode}) == k.extractor {
-			m = known
-		}
-		m[string(r.Target)] = append(m[string(r.Target)], k)
+		links = append(links, link{r.Seq, string(r.Path), string(r.Target), e.extractorNamed(r.Extractor), r.Mode})
 		return true, nil
 	})
-	return known, unknown, next, err
+	return links, next, err
 }
 
 func (e *engine) extractorNamed(name string) int {
 	return slices.IndexFunc(e.extractors, func(x extract.Extractor) bool { return x.Name() == name })
 }
 
+// sortLinks follows links to links, and tells those whose target the same
+// extractor has read (known) from those whose target nobody has (unknown). What leads nowhere is a problem.
+func (p *pass) sortLinks(key string, links []link) (known, unknown linkMap, err error) {
+	for hop := 0; ; hop++ {
+		m := byTarget(links)
+		moved := map[string]string{}
+		err := p.e.reread(key, fragment.Findings, func(r *fragment.Record) (bool, error) {
+			if r.Kind == fragment.Link && m[string(r.Path)] != nil {
+				moved[string(r.Path)] = string(r.Target)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(moved) == 0 {
+			break
+		}
+		kept := links[:0]
+		for _, k := range links {
+			to, ok := moved[k.target]
+			if ok && hop == maxLinkHops {
+				p.deadLink(k, "it is a hard link to a hard link and so on, or to itself")
+				continue
+			}
+			if ok {
+				k.target = to
+			}
+			kept = append(kept, k)
+		}
+		links = kept
+	}
+	there := map[string]bool{}
+	m := byTarget(links)
+	err = p.e.reread(key, fragment.Paths, func(r *fragment.Record) (bool, error) {
+		if r.Kind == fragment.File && m[string(r.Path)] != nil {
+			there[string(r.Path)] = true
+		}
+		return true, nil
+	})
+	known, unknown = linkMap{}, linkMap{}
+	for _, k := range links {
+		switch {
+		case !there[k.target]:
+			p.deadLink(k, fmt.Sprintf("it is a hard link to %s, which is not in this layer", k.target))
+		case p.e.wanted(extract.Header{Path: k.target, Mode: k.mode}) == k.extractor:
+			known[k.target] = append(known[k.target], k)
+		default:
+			unknown[k.target] = append(unknown[k.target], k)
+		}
+	}
+	return known, unknown, err
+}
+
+func (p *pass) deadLink(k link, reason string) {
+	p.w.ProblemAt(k.seq, k.path, p.e.extractors[k.extractor].Name(), reason)
+}
+
 // copyLinks records again, under the link's name, what was found under the first name.
-func (e *engine) copyLinks(p *pass, key string, known linkMap) error {
+func (p *pass) copyLinks(key string, known linkMap) error {
 	if len(known) == 0 {
 		return nil
 	}
-	src, _, ok := e.store.open(key)
-	if !ok {
-		return errGone
-	}
-	return reread(src, fragment.Findings, func(r *fragment.Record) (bool, error) {
+	return p.e.reread(key, fragment.Findings, func(r *fragment.Record) (bool, error) {
 		if r.Kind == fragment.Package {
 			for _, k := range known[string(r.Path)] {
-				if e.extractors[k.extractor].Name() == r.Extractor {
+				if p.e.extractors[k.extractor].Name() == r.Extractor {
 					p.w.Copy(k.seq, k.path, r)
 				}
 			}
@@ -140,14 +211,9 @@ func (p *pass) followLinks(unknown linkMap) error {
 	if end.damage != "" {
 		return nil // the layer's own fragment says so
 	}
-	targets := make([]string, 0, len(unknown))
-	for t := range unknown {
-		targets = append(targets, t)
-	}
-	slices.Sort(targets)
-	for _, t := range targets {
+	for _, t := range slices.Sorted(maps.Keys(unknown)) {
 		for _, k := range unknown[t] {
-			p.w.ProblemAt(k.seq, k.path, p.e.extractors[k.extractor].Name(), fmt.Sprintf("it is a hard link to %s, which is not in this layer", t))
+			p.deadLink(k, fmt.Sprintf("it is a hard link to %s, which is no regular file", t))
 		}
 	}
 	return p.w.Err()
@@ -171,8 +237,10 @@ func (p *pass) extractLinks(ks []link, en entry, open content) error {
 	b := p.e.space.New()
 	defer b.Close()
 	if err := b.ReadAll(r, en.size); err != nil {
-		p.w.ProblemAt(ks[0].seq, ks[0].path, p.e.extractors[ks[0].extractor].Name(), err.Error())
-		return p.w.Err()
+		for _, k := range ks {
+			p.deadLink(k, err.Error())
+		}
+		return cmp.Or(p.e.space.Err(), p.w.Err())
 	}
 	for _, k := range ks {
 		if err := p.extract(k.extractor, header(k), k.path, k.seq, reader(b)); err != nil {

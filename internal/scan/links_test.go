@@ -29,6 +29,18 @@ func TestHardLinks(t *testing.T) {
 		"content is in another layer": {
 			[][]node{{file("store/ab", "x")}, {hardlink("b.pkg", "store/ab")}},
 			[]string{}, "[{1 b.pkg marker it is a hard link to store/ab, which is not in this layer}]"},
+		"a link to a link": {
+			[][]node{{file("store/ab", "x"), hardlink("store/cd", "store/ab"), hardlink("b.pkg", "store/cd"), hardlink("c.pkg", "b.pkg")}},
+			[]string{"x@0:b.pkg,0:c.pkg"}, "[]"},
+		"a wanted name that is not there": {
+			[][]node{{hardlink("b.pkg", "a.pkg")}},
+			[]string{}, "[{0 b.pkg marker it is a hard link to a.pkg, which is not in this layer}]"},
+		"a circle": {
+			[][]node{{hardlink("a.pkg", "b.pkg"), hardlink("b.pkg", "a.pkg"), file("c.pkg", "c")}},
+			[]string{"c@0:c.pkg"}, "[{0 a.pkg marker it is a hard link to a hard link and so on, or to itself} {0 b.pkg marker it is a hard link to a hard link and so on, or to itself}]"},
+		"a device": {
+			[][]node{{{name: "dev/x", typ: '3'}, hardlink("b.pkg", "dev/x")}},
+			[]string{}, "[{0 b.pkg marker it is a hard link to dev/x, which is no regular file}]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := scanLayers(t, c.layers...)

@@ -131,6 +131,27 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
+// An image of more layers than any runtime takes: the cache gets a bounded
+// number of files, the result is whole, and kept.
+func TestManyLayersMakeFewFiles(t *testing.T) {
+	var layers [][]byte
+	for i := range maxMade + 50 {
+		layers = append(layers, gz(t, tarOf(t, file(fmt.Sprintf("%d.pkg", i), fmt.Sprintf("p%d", i)))))
+	}
+	o := options(t, "oci-dir:"+layout(t, nil, layers...))
+	o.CacheDir = t.TempDir()
+	if n := run(t, o).Count()["npm"]; n != len(layers) {
+		t.Errorf("%d of %d packages", n, len(layers))
+	}
+	files, err := os.ReadDir(o.CacheDir)
+	if err != nil || len(files) != maxMade+1 { // and the inventory
+		t.Errorf("%d files in the cache, %v", len(files), err)
+	}
+	if r := run(t, o); !r.Stats.FromCache {
+		t.Error("the result was not kept")
+	}
+}
+
 func TestPrune(t *testing.T) {
 	o := options(t, "oci-dir:"+layout(t, nil, threeLayers(t)...))
 	o.CacheDir = t.TempDir()
@@ -144,7 +165,7 @@ func TestPrune(t *testing.T) {
 		}
 		sizes += st.Size()
 	}
-	c, err := openCache(o.CacheDir)
+	c, err := openCache(o.CacheDir, o.TempDir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,8 +51,11 @@ func hashKey(parts ...string) string {
 // cacheStore keeps fragments as files that other scans use, too.
 type cacheStore struct {
 	dir string
+	// rest keeps what is not worth a file of the cache, for this scan only.
+	rest *tempStore
 
-	mu sync.Mutex
+	mu   sync.Mutex
+	made int
 	// checked holds the stats of fragments whose checksum this scan has
 	// compared: one a layer, and a fragment is opened several times.
 	checked map[string]fragment.Stats
@@ -66,11 +69,20 @@ const (
 	unfinishedAge = 24 * time.Hour
 )
 
-func openCache(dir string) (*cacheStore, error) {
+// maxMade is how many fragments one scan adds to a cache. Container runtimes
+// refuse images of 128 layers and more; ten thousand new files are 14 MiB of
+// inodes that the kernel charges to the scan's memory cgroup.
+const maxMade = 1024
+
+func openCache(dir, tempDir string) (*cacheStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the cache: %w; choose another place with --cache-dir, or --no-cache", err)
 	}
-	return &cacheStore{dir: dir, checked: map[string]fragment.Stats{}}, nil
+	rest, err := openTemp(tempDir)
+	if err != nil {
+		return nil, err
+	}
+	return &cacheStore{dir: dir, rest: rest, checked: map[string]fragment.Stats{}}, nil
 }
 
 func (c *cacheStore) path(key, suffix string) string { return filepath.Join(c.dir, key+suffix) }
@@ -84,6 +96,9 @@ type fileSource struct {
 func (f fileSource) Size() int64 { return f.size }
 
 func (c *cacheStore) open(key string) (fragment.Source, fragment.Stats, bool) {
+	if src, stats, ok := c.rest.open(key); ok {
+		return src, stats, true
+	}
 	path := c.path(key, fragmentSuffix)
 	f, err := os.Open(path)
 	if err != nil {
@@ -122,7 +137,14 @@ func touch(path string) {
 func (c *cacheStore) create() (*os.File, error) { return os.CreateTemp(c.dir, unfinished+"*") }
 
 func (c *cacheStore) commit(key string, f *os.File) error {
-	return c.keep(c.path(key, fragmentSuffix), f)
+	c.mu.Lock()
+	c.made++
+	full := c.made > maxMade
+	c.mu.Unlock()
+	if !full {
+		return c.keep(c.path(key, fragmentSuffix), f)
+	}
+	return errors.Join(os.Remove(f.Name()), c.rest.commit(key, f))
 }
 
 // keep gives a finished file its name at once. No fsync: a file that a power
@@ -136,7 +158,7 @@ func (c *cacheStore) keep(path string, f *os.File) error {
 	return nil
 }
 
-func (c *cacheStore) close() error { return nil }
+func (c *cacheStore) close() error { return c.rest.close() }
 
 // prune removes the files used longest ago until the rest has at most max bytes. It reads the directory in
 // chunks, and remembers no more than it needs to find the age below which files go.

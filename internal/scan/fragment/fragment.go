@@ -46,7 +46,7 @@ const (
 	Requires Kind = 'r'
 	// Release is an os-release file.
 	Release Kind = 'e'
-	// Link is a hard link that an extractor wants: its content has another name, Target.
+	// Link is a hard link: its content has another name, Target. Extractor is who wants it, empty for nobody.
 	Link Kind = 'h'
 	// Problem is something that could not be read.
 	Problem Kind = 'x'
@@ -86,7 +86,7 @@ type Stats struct {
 	// Compressed and Uncompressed are in bytes.
 	Compressed, Uncompressed int64
 	Entries, Files, Packages int64
-	// Links is how many Link records there are.
+	// Links is how many hard links an extractor wants.
 	Links int64
 }
 

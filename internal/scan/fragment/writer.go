@@ -128,13 +128,15 @@ func (w *Writer) Copy(seq uint64, path string, r *Record) {
 	w.stats.Packages++
 }
 
-// Link records that the hard link at path, the last entry, is wanted by an
+// Link records that the last entry, at path, is a hard link; where extractor is not empty, that it is wanted by an
 // extractor, and that its content stands in this layer under the name target.
 func (w *Writer) Link(path, target, extractor string, mode fs.FileMode) {
 	b := appendString(w.found(w.seq, path, "", extractor), target)
 	w.body = binary.AppendUvarint(b, uint64(mode.Perm()))
 	w.record(Link, w.body)
-	w.stats.Links++
+	if extractor != "" {
+		w.stats.Links++
+	}
 }
 
 func (w *Writer) found(seq uint64, path, member, extractor string) []byte {

@@ -93,7 +93,7 @@ type descriptor struct {
 
 // size is the claimed size, -1 where there is none.
 func (d *descriptor) size() int64 {
-	if d.Size == nil || *d.Size < 0 {
+	if d.Size == nil {
 		return -1
 	}
 	return *d.Size

@@ -200,7 +200,7 @@ func TestSizesAreClaims(t *testing.T) {
 	layer := b.add(ociLayer, []byte("0123456789"))
 	for claim, want := range map[any]string{
 		5: "the manifest says 5 bytes, got more", 0: "the manifest says 0 bytes, got more", 11: "the manifest says 11 bytes, got only 10",
-		int64(1) << 62: "got only 10", 10: "", -1: "", nil: "",
+		int64(1) << 62: "got only 10", int64(math.MaxInt64): "got only 10", 10: "", nil: "",
 	} {
 		layer["size"] = claim
 		img := b.json(ociManifest, object{"schemaVersion": 2, "config": config, "layers": []any{layer}})
@@ -216,6 +216,14 @@ func TestSizesAreClaims(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestNegativeSizeIsRefused(t *testing.T) {
+	b := blobs{}
+	layer := b.add(ociLayer, []byte("0123456789"))
+	layer["size"] = -1
+	img := b.json(ociManifest, object{"schemaVersion": 2, "config": b.json(ociConfig, object{}), "layers": []any{layer}})
+	refused(t, writeDir(t, b.files(img)), image.Options{}, layer["digest"].(string), "-1 bytes")
 }
 
 func TestForeignLayerSaysWhere(t *testing.T) {

@@ -80,12 +80,12 @@ type sized struct {
 }
 
 func (s *sized) Read(p []byte) (int, error) {
-	// One byte more than there should be, to see whether there is.
-	if room := s.layer.Size - s.got + 1; int64(len(p)) > room {
-		p = p[:max(room, 0)]
-	}
 	if s.got > s.layer.Size {
 		return 0, s.lied("more")
+	}
+	// One byte more than there should be, to see whether there is. A size near the largest integer must not overflow.
+	if left := s.layer.Size - s.got; int64(len(p))-1 > left {
+		p = p[:left+1]
 	}
 	n, err := s.r.Read(p)
 	s.got += int64(n)

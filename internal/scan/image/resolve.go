@@ -163,6 +163,9 @@ func loadManifest(ctx context.Context, s source, digest string, raw []byte, doc 
 		if _, err := parseDigest(d.Digest); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", i, err)
 		}
+		if d.Size != nil && *d.Size < 0 {
+			return nil, fmt.Errorf("layer %d (%s): the manifest says that it has %d bytes", i, d.Digest, *d.Size)
+		}
 		m.Layers[i] = Layer{Index: i, Digest: d.Digest, MediaType: d.MediaType, Size: d.size(), url: string(d.URL), source: s}
 	}
 	if n := len(m.Config.diffIDs); n == len(m.Layers) {
