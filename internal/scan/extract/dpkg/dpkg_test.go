@@ -114,6 +114,12 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%q: listed %v, error %v, reasons %q", status, got, r.Err, r.Reasons)
 		}
 	}
+	for _, status := range []string{"install ok inst", "install", "\x00"} { // cut, or garbage
+		r := extracttest.Run(t, New(), path, []byte("Package: a\nStatus: "+status+"\nVersion: 1\n"))
+		if len(r.Packages) != 0 || len(r.Reasons) != 1 {
+			t.Errorf("%q: %d packages, reasons %q", status, len(r.Packages), r.Reasons)
+		}
+	}
 }
 
 func TestForms(t *testing.T) {

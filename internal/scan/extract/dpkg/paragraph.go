@@ -156,6 +156,9 @@ func (p *paragraph) emit(out extract.Output, place string) error {
 		return nil
 	}
 	if p.status != "" && !installed(p.status) {
+		if !known(p.status) {
+			out.Partial(fmt.Sprintf("%s, of %q, states %q, which is no status of dpkg's; it was left out", place, pkg.Name, p.status))
+		}
 		return nil
 	}
 	if p.cut {
@@ -193,6 +196,15 @@ func bare(item string) string {
 		item = item[:i]
 	}
 	return item
+}
+
+// known reports whether a Status field that is not that of an installed package is another of dpkg's.
+func known(status string) bool {
+	switch status[strings.LastIndexByte(status, ' ')+1:] {
+	case "unpacked", "half-configured", "half-installed", "config-files", "not-installed":
+		return true
+	}
+	return false
 }
 
 // installed reports whether a Status field ("want flag state", dpkg-query(1)) is that of an

@@ -13,6 +13,9 @@ const (
 	pfX    = 1
 	pfW    = 2
 
+	shtNull   = 0
+	shtNobits = 8
+
 	shnXindex  = 0xffff
 	elfClass64 = 2
 	elfMSB     = 2
@@ -150,6 +153,8 @@ func (h *elfHeader) sections(l *layout) error {
 	}
 	var b [64]byte
 	n, names := h.shnum, h.shstrndx
+	// Program headers may point behind the end, in files with nothing but debug information.
+	l.truncated = h.shoff > l.size-int64(n*h.shsize)
 	if n == 0 || names == shnXindex {
 		// Too many for 16 bits: the first section header says how many.
 		if ok, err := readAt(l.r, b[:h.shLen], h.shoff); !ok {
@@ -176,12 +181,16 @@ func (h *elfHeader) sections(l *layout) error {
 		if err != nil {
 			return false, err
 		}
+		off, size := int64(h.word(b[h.shOff:])), int64(h.word(b[h.shSize:]))
+		if t := h.Uint32(b[4:]); t != shtNull && t != shtNobits && (off > l.size || size > l.size-off) {
+			l.truncated = true
+		}
 		switch {
 		case name(s[:k], ".go.buildinfo") && !goFound:
 			goFound = true
 			l.goAddr, l.goSize = h.word(b[h.shAddr:]), h.word(b[h.shSize:])
 		case name(s[:k], ".dep-v0"):
-			l.setAudit(int64(h.word(b[h.shOff:])), int64(h.word(b[h.shSize:])))
+			l.setAudit(off, size)
 		}
 		return true, nil
 	})

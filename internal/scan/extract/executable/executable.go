@@ -173,6 +173,9 @@ func (s *scan) file(r io.ReaderAt, size int64, fn layoutFunc) error {
 	if l.full {
 		s.out.Partial(fmt.Sprintf("its headers map more than %d parts: the others were not read", maxMappings))
 	}
+	if l.truncated {
+		s.out.Partial(fmt.Sprintf("it ends after %d bytes, and its headers place sections behind that: it was truncated, and what it says of its packages may be missing", size))
+	}
 	if err := s.goBinary(l); err != nil {
 		return hole(err)
 	}

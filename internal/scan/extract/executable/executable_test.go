@@ -300,6 +300,24 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// A program that was cut is said to be; one that is whole is not.
+func TestTruncated(t *testing.T) {
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range map[int]bool{len(data): false, len(data) / 2: true, 5000: true} {
+		r := extracttest.Run(t, New(), "bin/x", data[:n])
+		if got := strings.Contains(strings.Join(r.Reasons, "\n"), "truncated"); got != want {
+			t.Errorf("%d of %d bytes: %q, %v", n, len(data), r.Reasons, r.Err)
+		}
+	}
+}
+
 // run is extracttest.Run without a temporary directory each.
 func run(t *testing.T, name string, data []byte) {
 	f := extract.NewFile(extracttest.Header("bin/x", int64(len(data))), struct{ io.Reader }{bytes.NewReader(data)}, spool.NewSpace("/nonexistent", 64<<10))

@@ -22,6 +22,8 @@ type layout struct {
 	size int64
 	maps []mapping
 	full bool // there were more mappings
+	// truncated says that the file ends before what its headers place in it.
+	truncated bool
 
 	// Go's build information is between these addresses, if anywhere.
 	goAddr, goSize uint64

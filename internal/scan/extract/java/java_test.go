@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -149,6 +150,24 @@ func TestGroupOfWellKnownArtifacts(t *testing.T) {
 	}
 }
 
+func TestBundleLicense(t *testing.T) {
+	for text, want := range map[string][]string{
+		"Apache-2.0": {"Apache-2.0"},
+		`Apache-2.0;description="Apache License, Version 2.0";link="https://x/a",EPL-2.0;link="https://x/e"`: {"Apache-2.0", "EPL-2.0"},
+		"https://www.apache.org/licenses/LICENSE-2.0.txt":                                                    {"https://www.apache.org/licenses/LICENSE-2.0.txt"},
+		`"Apache 2, or later";x=y`: {"Apache 2, or later"},
+		"<<EXTERNAL>>":             nil,
+		"":                         nil,
+		`MIT;a="unclosed,EPL`:      {"MIT"},
+	} {
+		var m manifest
+		m.value[bundleLicense] = text
+		if d := cmp.Diff(want, m.licenses()); d != "" {
+			t.Error(text, d)
+		}
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	cases := []struct {
 		name, file string
@@ -167,6 +186,15 @@ func TestIdentity(t *testing.T) {
 		{"one descriptor of another name", "maven3-core.jar",
 			[]member{manifestOf("Implementation-Version: 3.8.7"), properties("org.apache.maven", "maven-core", "3.8.7")},
 			[]string{"org.apache.maven:maven-core@3.8.7"}},
+		{"one descriptor, whose version the bundle's three numbers repeat", "jansi1.jar",
+			[]member{manifestOf("Bundle-Version: 1.18.0"), properties("org.fusesource.jansi", "jansi", "1.18")},
+			[]string{"org.fusesource.jansi:jansi@1.18"}},
+		{"one descriptor, whose version the bundle's qualifies", "probe.jar",
+			[]member{manifestOf("Bundle-Version: 5.0.1.2021"), properties("biz.aQute.bnd", "launchpad.probe", "5.0.1")},
+			[]string{"biz.aQute.bnd:launchpad.probe@5.0.1"}},
+		{"one descriptor of another version that only begins the same", "app.jar",
+			[]member{manifestOf("Bundle-Version: 1.20.0"), properties("a.a", "dep", "1.2")},
+			[]string{"app:app@1.20.0", "a.a:dep@1.2"}},
 		{"one descriptor of another name and version is shaded", "app-7.0.jar",
 			[]member{manifestOf(), properties("a.a", "dep", "3.1")}, []string{"app:app@7.0", "a.a:dep@3.1"}},
 		{"same artifact id, two groups", "jaxb-core-4.0.jar",
@@ -222,7 +250,7 @@ func TestLicensesAndSupplier(t *testing.T) {
 			<licenses><license><name>A &amp; B &#x4c;icense</name></license><license><url>u</url><name><![CDATA[C <1>]]></name></license></licenses>`))
 	r := extracttest.Run(t, New(), "lib.jar", []byte(data))
 	want := []inventory.Package{
-		{Type: "maven", Namespace: "org.x", Name: "lib", Version: "1.0", Licenses: []string{`"Apache-2.0";link="https://x"`}, Supplier: "Ex, Inc.",
+		{Type: "maven", Namespace: "org.x", Name: "lib", Version: "1.0", Licenses: []string{"Apache-2.0"}, Supplier: "Ex, Inc.",
 			Provides: []string{"maven:/lib.jar"}, Requires: []inventory.Requirement{{"maven:/lib.jar#META-INF/maven/a.a/dep/"}}},
 		{Type: "maven", Namespace: "a.a", Name: "dep", Version: "2", Licenses: []string{"A & B License", "C <1>"},
 			Provides: []string{"maven:/lib.jar#META-INF/maven/a.a/dep/"}},

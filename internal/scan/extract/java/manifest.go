@@ -118,13 +118,34 @@ func (m *manifest) version() string {
 	return ""
 }
 
+// licenses are those of the whole archive. Bundle-License is a list of names or addresses, each with
+// attributes (OSGi Core, 3.2.1.10): Apache-2.0;link="https://…",EPL-2.0.
 func (m *manifest) licenses() (v []string) {
-	for _, f := range [...]field{bundleLicense, pluginLicense} {
-		if m.value[f] != "" {
-			v = append(v, m.value[f])
+	for _, clause := range splitQuoted(m.value[bundleLicense], ',') {
+		name := strings.Trim(strings.TrimSpace(splitQuoted(clause, ';')[0]), `"`)
+		if name != "" && name != "<<EXTERNAL>>" && len(v) < maxLicenses {
+			v = append(v, name)
 		}
 	}
+	if name := m.value[pluginLicense]; name != "" {
+		v = append(v, name)
+	}
 	return v
+}
+
+// splitQuoted splits at separators outside of double quotes.
+func splitQuoted(s string, sep byte) (parts []string) {
+	start, quoted := 0, false
+	for i := range len(s) {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == sep && !quoted:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
 }
 
 // group guesses a group id. Maven's archiver writes it as Implementation-Vendor-Id.

@@ -23,7 +23,7 @@ type reading struct {
 // the next call. A damaged one is Partial, and then what was read before the damage counts.
 func (r *reading) text(m *zipstream.Member, limit int, name string) (b []byte, whole bool, err error) {
 	if m.Size > r.left {
-		r.out.Partial(r.base(r.member) + ": " + errInflated.Error())
+		r.out.Partial(fmt.Sprintf("%s: %s: %v", r.base(r.member), inventory.Clean(name), errInflated))
 		return nil, true, nil
 	}
 	in, err := r.dec.Open(r.a, m)
@@ -105,7 +105,7 @@ func (r *reading) choose(ds []descriptor) (main artifact, at int, err error) {
 		// A pom.xml beside it breaks ties: shading tends to drop those of others.
 		fit := 2 * r.name.fit(v)
 		if fit <= 2*loose && (fit > 0 || len(ds) == 1) {
-			if stated := r.statedVersion(); stated != "" && v.version != "" && stated != v.version {
+			if !r.agrees(v.version) {
 				continue
 			}
 			fit = max(fit, 1) // the only one there is
@@ -126,6 +126,16 @@ func (r *reading) choose(ds []descriptor) (main artifact, at int, err error) {
 	main.version = or(main.version, r.statedVersion())
 	main.group = or(main.group, r.groupFor(main.artifact, main.version))
 	return main, at, nil
+}
+
+// agrees reports whether file name and manifest state no other version. The version of an OSGi bundle has
+// three numbers and perhaps a qualifier (OSGi Core, 3.2.5): 1.18.0 is Maven's 1.18, 5.0.1.2021 its 5.0.1.
+func (r *reading) agrees(version string) bool {
+	stated := r.statedVersion()
+	if stated == "" || version == "" || stated == version {
+		return true
+	}
+	return r.name.version == "" && stated == r.manifest.value[bundleVersion] && strings.HasPrefix(stated, version+".")
 }
 
 // statedVersion is what file name or manifest say.

@@ -51,10 +51,10 @@ func readManifest(ctx context.Context, r io.Reader, dir string, out extract.Outp
 	}
 	p := inventory.Package{Type: inventory.NPM, Version: inventory.Clean(m.version), Supplier: inventory.Clean(m.author), Licenses: m.licenses}
 	setName(&p, m.name)
+	reportOverlong(out, overlong) // also where it was the name that is missing now
 	if p.Name == "" || p.Version == "" {
 		return readErr
 	}
-	reportOverlong(out, overlong)
 	if m.lostLicenses > 0 {
 		out.Partial(fmt.Sprintf("%d licences beyond the first %d are left out", m.lostLicenses, maxLicenses))
 	}

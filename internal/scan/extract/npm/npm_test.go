@@ -202,6 +202,13 @@ func TestBrokenManifestKeepsWhatCameBefore(t *testing.T) {
 	}
 }
 
+func TestNameTooLong(t *testing.T) {
+	res := extracttest.Run(t, New(), "package.json", []byte(`{"version":"1","name":"`+strings.Repeat("a", 1<<20)+`"}`))
+	if len(res.Packages) != 0 || len(res.Reasons) != 1 || res.Err != nil {
+		t.Errorf("%d packages, reasons %q, error %v", len(res.Packages), res.Reasons, res.Err)
+	}
+}
+
 func TestDetails(t *testing.T) {
 	for _, c := range []struct{ path, doc, want string }{
 		{"package-lock.json", `{"lockfileVersion":1,"dependencies":{"x":{"version":"npm:@a/b@2.0.0"},"f":{"version":"file:../f"},"d":{"dev":true,"version":"1","dependencies":{"e":{"version":"1"}}},"o":{"version":"1","requires":{"i":"1"},"dependencies":{"i":{"version":"3"}}}}}`, "[@a/b@2.0.0 i@3 o@1] [o@1 > i@3]"},
