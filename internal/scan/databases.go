@@ -216,7 +216,7 @@ func (e *engine) hasAlias(dbs []database, key string) (has bool, err error) {
 	}
 	err = reread(src, fragment.Paths, func(r *fragment.Record) (bool, error) {
 		if r.Kind == fragment.File {
-			x, _ := e.alias(dbs, entry{path: string(r.Path)})
+			x, _ := e.alias(dbs, entry{path: string(r.Path), size: 1})
 			has = x >= 0
 		}
 		return !has, nil

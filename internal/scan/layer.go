@@ -91,7 +91,7 @@ func (p *pass) visit(en entry, open content) error {
 	case en.hardlink:
 		p.files++
 		wants := ""
-		if x := p.e.wanted(extract.Header{Path: en.path, Mode: en.mode}); x >= 0 {
+		if x := p.e.wanted(linkHeader(en.path, en.mode)); x >= 0 {
 			wants = p.e.extractors[x].Name()
 		}
 		p.w.Link(en.path, en.target, wants, en.mode)

@@ -29,7 +29,8 @@ const (
 	maxLinkPasses = 8
 )
 
-// maxLinkHops bounds links to links. Tools link to the first name always.
+// maxLinkHops bounds how often links to links are looked for: a chain whose
+// links fit into one round takes one. Tools link to the first name always.
 const maxLinkHops = 8
 
 type link struct {
@@ -38,6 +39,11 @@ type link struct {
 	target    string
 	extractor int
 	mode      fs.FileMode
+}
+
+// linkHeader is the header of a name whose size stands with another name: it is not empty.
+func linkHeader(path string, mode fs.FileMode) extract.Header {
+	return extract.Header{Path: path, Size: 1, Mode: mode}
 }
 
 // linkMap is links by their target.
@@ -139,14 +145,12 @@ func (p *pass) sortLinks(key string, links []link) (known, unknown linkMap, err 
 		}
 		kept := links[:0]
 		for _, k := range links {
-			to, ok := moved[k.target]
-			if ok && hop == maxLinkHops {
+			to, ok := follow(moved, k.target)
+			if !ok || hop == maxLinkHops && to != k.target {
 				p.deadLink(k, "it is a hard link to a hard link and so on, or to itself")
 				continue
 			}
-			if ok {
-				k.target = to
-			}
+			k.target = to
 			kept = append(kept, k)
 		}
 		links = kept
@@ -164,13 +168,30 @@ func (p *pass) sortLinks(key string, links []link) (known, unknown linkMap, err 
 		switch {
 		case !there[k.target]:
 			p.deadLink(k, fmt.Sprintf("it is a hard link to %s, which is not in this layer", k.target))
-		case p.e.wanted(extract.Header{Path: k.target, Mode: k.mode}) == k.extractor:
+		case p.e.wanted(linkHeader(k.target, k.mode)) == k.extractor:
 			known[k.target] = append(known[k.target], k)
 		default:
 			unknown[k.target] = append(unknown[k.target], k)
 		}
 	}
 	return known, unknown, err
+}
+
+// follow goes from link to link as far as moved knows, and leaves what it
+// found there, so that a chain is gone along once. False is a circle.
+func follow(moved map[string]string, from string) (to string, ok bool) {
+	to = from
+	for range len(moved) + 1 {
+		next, more := moved[to]
+		if !more {
+			if from != to {
+				moved[from] = to
+			}
+			return to, true
+		}
+		to = next
+	}
+	return to, false
 }
 
 func (p *pass) deadLink(k link, reason string) {

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-
+	"math"
 	"os"
 	"strings"
 	"sync"

@@ -11,7 +11,8 @@
 //
 //  1. The pom.properties whose artifact id matches the file name: with its
 //     version, exactly, up to punctuation, or as beginning or end.
-//     The last, loose match, and 2, only count if file name and manifest state no other version.
+//     The last, loose match, and 2, only count if file name and manifest state no other version;
+//     an OSGi bundle's version of three numbers may say the same with a zero or a qualifier more.
 //  2. The only descriptor there is.
 //  3. The file name, name-version.jar. Its version may be missing: then it is
 //     Implementation-, Specification-, Plugin- or Bundle-Version of the manifest. An archive with
@@ -63,7 +64,7 @@ type extractor struct{}
 func New() extract.Extractor { return extractor{} }
 
 func (extractor) Name() string { return "java" }
-func (extractor) Version() int { return 2 }
+func (extractor) Version() int { return 3 }
 
 func (extractor) Wants(h extract.Header) bool { return h.Size >= minArchive && isArchive(h.Path) }
 
