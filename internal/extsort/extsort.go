@@ -8,6 +8,7 @@ package extsort
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,14 +38,25 @@ type Sorter struct {
 	dir    string
 	memory int
 
-	arena   []byte
-	index   []record
+	batch // being filled
+	spare batch
+	// spilling yields the result of the batch that is being written; nil when none is.
+	// Until then the goroutine behind it owns that batch and what follows.
+	spilling chan error
+	err      error // the first of spilling: records are lost
+
 	file    *os.File
 	runs    []run
 	end     int64 // where the next run starts in file
 	scratch []byte
-	// OnDisk, where set, is told how many bytes of disk were taken or given back.
+	// OnDisk, where set, is told how many bytes of disk were taken or given back. It must be safe for concurrent use.
 	OnDisk func(int64)
+}
+
+// batch is records in memory.
+type batch struct {
+	arena []byte
+	index []record
 }
 
 // record points into the arena. The first bytes of the key decide most comparisons.
@@ -68,13 +80,13 @@ func (s *Sorter) Add(key, value []byte) error {
 	if n > MaxRecord {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, n, MaxRecord)
 	}
-	if len(s.arena)+n+(len(s.index)+1)*indexSize > s.memory {
+	if len(s.arena)+n+(len(s.index)+1)*indexSize > s.memory/2 {
 		if err := s.spill(); err != nil {
 			return err
 		}
 	}
 	off := len(s.arena)
-	s.arena = append(append(grow(s.arena, n, s.memory), key...), value...)
+	s.arena = append(append(grow(s.arena, n, s.memory/2), key...), value...)
 	s.index = append(s.index, record{prefix(key), uint32(off), uint32(len(key)), uint32(len(value))})
 	return nil
 }
@@ -95,53 +107,71 @@ func prefix(key []byte) uint64 {
 	return binary.BigEndian.Uint64(p[:])
 }
 
-func (s *Sorter) at(r record) (key, value []byte) {
+func (b *batch) at(r record) (key, value []byte) {
 	k := r.off + r.klen
-	return s.arena[r.off:k], s.arena[k : k+r.vlen]
+	return b.arena[r.off:k], b.arena[k : k+r.vlen]
 }
 
-func (s *Sorter) sortIndex() {
-	slices.SortFunc(s.index, func(a, b record) int {
-		if a.prefix != b.prefix {
-			if a.prefix < b.prefix {
-				return -1
-			}
-			return 1
+func (b *batch) sort() {
+	slices.SortFunc(b.index, func(x, y record) int {
+		if x.prefix != y.prefix {
+			return cmp.Compare(x.prefix, y.prefix)
 		}
-		ak, av := s.at(a)
-		bk, bv := s.at(b)
-		if c := bytes.Compare(ak, bk); c != 0 {
+		xk, xv := b.at(x)
+		yk, yv := b.at(y)
+		if c := bytes.Compare(xk, yk); c != 0 {
 			return c
 		}
-		return bytes.Compare(av, bv)
+		return bytes.Compare(xv, yv)
 	})
 }
 
-// spill writes what is in memory as one sorted run.
+// spill begins to write the batch as one sorted run, and goes on with the
+// spare one. It waits for the run before.
 func (s *Sorter) spill() error {
-	if len(s.index) == 0 {
-		return nil
+	if err := s.wait(); err != nil {
+		return err
 	}
-	s.sortIndex()
+	full := s.batch
+	s.batch = batch{s.spare.arena[:0], s.spare.index[:0]}
+	s.spare = full
+	s.spilling = make(chan error, 1)
+	go func() { s.spilling <- s.write(&full) }()
+	return nil
+}
+
+// wait ends the spilling that is under way, and returns the first error of any.
+func (s *Sorter) wait() error {
+	if s.spilling != nil {
+		s.err = cmp.Or(s.err, <-s.spilling)
+		s.spilling = nil
+	}
+	return s.err
+}
+
+func (s *Sorter) write(b *batch) error {
+	b.sort()
 	w, err := s.newRun()
 	if err != nil {
 		return err
 	}
-	for _, r := range s.index {
-		k, v := s.at(r)
+	for _, r := range b.index {
+		k, v := b.at(r)
 		if err := w.add(k, v); err != nil {
 			return err
 		}
 	}
-	s.arena, s.index = s.arena[:0], s.index[:0]
 	return w.close()
 }
 
 // Each sorts and gives every record to fn, whose arguments are valid during
 // the call only. It may be called again and gives the same records; Add must not come after it.
 func (s *Sorter) Each(fn func(key, value []byte) error) error {
+	if err := s.wait(); err != nil {
+		return err
+	}
 	if len(s.runs) == 0 {
-		s.sortIndex()
+		s.sort()
 		for _, r := range s.index {
 			if err := fn(s.at(r)); err != nil {
 				return err
@@ -149,10 +179,12 @@ func (s *Sorter) Each(fn func(key, value []byte) error) error {
 		}
 		return nil
 	}
-	if err := s.spill(); err != nil {
-		return err
+	if len(s.index) > 0 {
+		if err := s.write(&s.batch); err != nil {
+			return err
+		}
 	}
-	s.arena, s.index = nil, nil // merging needs the memory
+	s.batch, s.spare = batch{}, batch{} // merging needs the memory
 	fan := max(s.memory/runBuffer, 4)
 	for len(s.runs) > fan {
 		if err := s.mergeFirst(fan); err != nil {
@@ -181,7 +213,8 @@ func (s *Sorter) mergeFirst(n int) error {
 
 // Close gives the disk space back. It may be called again.
 func (s *Sorter) Close() error {
-	s.arena, s.index, s.runs = nil, nil, nil
+	_ = s.wait() // what it could not write is not wanted any more
+	s.batch, s.spare, s.runs = batch{}, batch{}, nil
 	if s.file == nil {
 		return nil
 	}

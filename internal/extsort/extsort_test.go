@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
 	"testing"
@@ -60,6 +61,9 @@ func TestMergesInLevels(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := s.wait(); err != nil {
+		t.Fatal(err)
+	}
 	if fan := MinMemory / runBuffer; len(s.runs) <= fan {
 		t.Fatalf("only %d runs: the test does not reach a second level", len(s.runs))
 	}
@@ -102,6 +106,22 @@ func TestStopsAtTheCallersError(t *testing.T) {
 			t.Errorf("%d records: %v after %d calls", n, err, calls)
 		}
 		s.Close()
+	}
+}
+
+// A full disk is an error of the Add that finds out, and of everything after it.
+func TestDiskThatFails(t *testing.T) {
+	s := New(t.TempDir()+"/none", 0)
+	defer s.Close()
+	var err error
+	for i := 0; i < 100_000 && err == nil; i++ {
+		err = s.Add(fmt.Append(nil, i), nil)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Add: %v", err)
+	}
+	if err := s.Each(func(_, _ []byte) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Each: %v", err)
 	}
 }
 
