@@ -70,13 +70,13 @@ func newEngine(o Options) (*engine, error) {
 		e.layers, e.keys = append(e.layers, l), append(e.keys, key)
 	}
 	if o.CacheDir != "" && o.Image.Dir == "" {
-		if e.cache, err = openCache(o.CacheDir, o.TempDir); err != nil {
+		if e.cache, err = openCache(o.CacheDir, e.space); err != nil {
 			return nil, err
 		}
 		e.store = e.cache
 		return e, nil
 	}
-	e.store, err = openTemp(o.TempDir)
+	e.store, err = openTemp(e.space)
 	if err != nil {
 		return nil, fmt.Errorf("the temporary directory: %w; name another with --tmp-dir", err)
 	}
@@ -235,7 +235,7 @@ func (e *engine) keepInventory(inv *squash.Inventory) error {
 	if key == "" {
 		return nil
 	}
-	f, err := e.cache.create()
+	f, err := e.cache.temp()
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -56,8 +55,7 @@ func (e *engine) write(ctx context.Context, l *image.Layer, key string, fn func(
 	}
 	defer func() {
 		if err != nil {
-			f.Close()
-			os.Remove(f.Name()) // where it has a name
+			f.discard()
 		}
 	}()
 	b := e.buffers.Get().(*buffers)
@@ -70,7 +68,7 @@ func (e *engine) write(ctx context.Context, l *image.Layer, key string, fn func(
 	if err := fn(p); err != nil {
 		return err
 	}
-	return e.store.commit(key, f)
+	return f.commit(key)
 }
 
 // visit records an entry, and extracts the file if an extractor wants it.

@@ -16,6 +16,7 @@ import (
 
 	"stella/internal/scan/extract"
 	"stella/internal/scan/stream"
+	"stella/internal/spool"
 )
 
 func threeLayers(t *testing.T) [][]byte {
@@ -165,7 +166,7 @@ func TestPrune(t *testing.T) {
 		}
 		sizes += st.Size()
 	}
-	c, err := openCache(o.CacheDir, o.TempDir)
+	c, err := openCache(o.CacheDir, spool.NewSpace(o.TempDir, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,11 +26,17 @@ var errGone = errors.New("results of a layer were removed from the cache while t
 type store interface {
 	// open returns a whole and undamaged fragment, or false.
 	open(key string) (fragment.Source, fragment.Stats, bool)
-	// create returns where a new fragment is written to; nothing is kept of it before commit.
-	create() (*os.File, error)
-	// commit keeps what was written to f under key, and closes f.
-	commit(key string, f *os.File) error
+	// create returns where a new fragment is written to.
+	create() (draft, error)
 	close() error
+}
+
+// draft is a fragment that is being written. It ends with one of commit and discard.
+type draft interface {
+	io.Writer
+	// commit keeps what was written under key.
+	commit(key string) error
+	discard()
 }
 
 // setID names the set of extractors and the encodings: results of another set are never used.
@@ -74,11 +80,11 @@ const (
 // inodes that the kernel charges to the scan's memory cgroup.
 const maxMade = 1024
 
-func openCache(dir, tempDir string) (*cacheStore, error) {
+func openCache(dir string, space *spool.Space) (*cacheStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("the cache: %w; choose another place with --cache-dir, or --no-cache", err)
 	}
-	rest, err := openTemp(tempDir)
+	rest, err := openTemp(space)
 	if err != nil {
 		return nil, err
 	}
@@ -134,18 +140,32 @@ func touch(path string) {
 	_ = os.Chtimes(path, now, now)
 }
 
-func (c *cacheStore) create() (*os.File, error) { return os.CreateTemp(c.dir, unfinished+"*") }
+// cacheDraft is a file that has no name of its own yet.
+type cacheDraft struct {
+	*os.File
+	c *cacheStore
+}
 
-func (c *cacheStore) commit(key string, f *os.File) error {
+func (d cacheDraft) commit(key string) error { return d.c.keep(d.c.path(key, fragmentSuffix), d.File) }
+
+func (d cacheDraft) discard() {
+	d.Close()
+	os.Remove(d.Name())
+}
+
+func (c *cacheStore) create() (draft, error) {
 	c.mu.Lock()
 	c.made++
 	full := c.made > maxMade
 	c.mu.Unlock()
-	if !full {
-		return c.keep(c.path(key, fragmentSuffix), f)
+	if full {
+		return c.rest.create()
 	}
-	return errors.Join(os.Remove(f.Name()), c.rest.commit(key, f))
+	f, err := c.temp()
+	return cacheDraft{f, c}, err
 }
+
+func (c *cacheStore) temp() (*os.File, error) { return os.CreateTemp(c.dir, unfinished+"*") }
 
 // keep gives a finished file its name at once. No fsync: a file that a power
 // cut left in pieces fails its checksum and is made again.
@@ -235,7 +255,7 @@ func eachFile(dir string, fn func(fs.DirEntry) error) error {
 // tempStore keeps the fragments of one scan, one after the other in a file without a
 // name: an image may have more layers than a process may have open files.
 type tempStore struct {
-	dir string
+	space *spool.Space
 
 	mu    sync.Mutex
 	file  *os.File
@@ -248,12 +268,12 @@ type kept struct {
 	stats     fragment.Stats
 }
 
-func openTemp(dir string) (*tempStore, error) {
-	f, err := spool.TempFile(dir)
+func openTemp(space *spool.Space) (*tempStore, error) {
+	f, err := spool.TempFile(space.Dir())
 	if err != nil {
 		return nil, err
 	}
-	return &tempStore{dir: dir, file: f, index: map[string]kept{}}, nil
+	return &tempStore{space: space, file: f, index: map[string]kept{}}, nil
 }
 
 func (t *tempStore) open(key string) (fragment.Source, fragment.Stats, bool) {
@@ -266,26 +286,35 @@ func (t *tempStore) open(key string) (fragment.Source, fragment.Stats, bool) {
 	return io.NewSectionReader(t.file, k.off, k.size), k.stats, true
 }
 
-func (t *tempStore) create() (*os.File, error) { return spool.TempFile(t.dir) }
+// tempDraft is spooled: most layers' fragments never leave memory on their own.
+type tempDraft struct {
+	*spool.Buffer
+	t *tempStore
+}
 
-func (t *tempStore) commit(key string, f *os.File) error {
-	defer f.Close()
+func (t *tempStore) create() (draft, error) { return tempDraft{t.space.New(), t}, nil }
+
+func (d tempDraft) discard() { d.Close() }
+
+func (d tempDraft) commit(key string) error {
+	defer d.Close()
+	stats, err := fragment.Check(d)
+	if err != nil {
+		return err
+	}
+	t, size := d.t, d.Size()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.NewOffsetWriter(t.file, t.end), io.NewSectionReader(f, 0, size)); err != nil {
-		return fmt.Errorf("keep the layer's results in %s: %w", t.dir, err)
-	}
-	stats, err := fragment.Check(io.NewSectionReader(t.file, t.end, size))
-	if err != nil {
-		return err
+	if _, err := io.Copy(io.NewOffsetWriter(t.file, t.end), io.NewSectionReader(d, 0, size)); err != nil {
+		return fmt.Errorf("keep the layer's results in %s: %w", t.space.Dir(), err)
 	}
 	t.index[key] = kept{t.end, size, stats}
 	t.end += size
+	t.space.Account(size)
 	return nil
 }
 
-func (t *tempStore) close() error { return t.file.Close() }
+func (t *tempStore) close() error {
+	t.space.Account(-t.end)
+	return t.file.Close()
+}
