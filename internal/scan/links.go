@@ -257,7 +257,7 @@ func (p *pass) extractLinks(ks []link, en entry, open content) error {
 	defer done()
 	b := p.e.space.New()
 	defer b.Close()
-	if err := b.ReadAll(r, en.size); err != nil {
+	if err := b.ReadAll(r, min(en.size, extract.MaxSpool)); err != nil {
 		for _, k := range ks {
 			p.deadLink(k, err.Error())
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"os"
@@ -16,7 +17,7 @@ import (
 )
 
 // An inventory on disk is one file: magic, locations, components, edges, a JSON trailer,
-// and the trailer's length. The first three are written side by side, so
+// and the trailer's length; where it is kept, the CRC-32C of all that comes last. The first three are written side by side, so
 // they begin as files of their own.
 
 const (
@@ -36,9 +37,12 @@ type trailer struct {
 
 // Inventory is a squashed image on disk. It implements inventory.Inventory.
 type Inventory struct {
-	f *os.File
-	t trailer
+	f    *os.File
+	size int64 // without the checksum
+	t    trailer
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var _ inventory.Inventory = (*Inventory)(nil)
 
@@ -57,20 +61,24 @@ func open(f *os.File) (*Inventory, error) {
 	if err != nil {
 		return nil, err
 	}
+	end := st.Size() - crc32.Size
+	if err := check(f, end); err != nil {
+		return nil, err
+	}
 	head := make([]byte, len(magic))
 	var size [8]byte
 	if _, err := f.ReadAt(head, 0); err != nil || string(head) != magic {
 		return nil, fmt.Errorf("not an inventory of this version: %w", fragment.ErrDamaged)
 	}
-	if _, err := f.ReadAt(size[:], st.Size()-8); err != nil {
+	if _, err := f.ReadAt(size[:], end-8); err != nil {
 		return nil, err
 	}
 	n := int64(binary.LittleEndian.Uint64(size[:]))
-	at := st.Size() - 8 - n
+	at := end - 8 - n
 	if n < 0 || n > maxTrailer || at < int64(len(magic)) {
 		return nil, fragment.ErrDamaged
 	}
-	inv := &Inventory{f: f}
+	inv := &Inventory{f: f, size: end}
 	if err := json.NewDecoder(io.NewSectionReader(f, at, n)).Decode(&inv.t); err != nil {
 		return nil, fragment.ErrDamaged
 	}
@@ -81,13 +89,34 @@ func open(f *os.File) (*Inventory, error) {
 	return inv, nil
 }
 
-// WriteTo writes the inventory, so that Open can read it.
-func (inv *Inventory) WriteTo(w io.Writer) (int64, error) {
-	st, err := inv.f.Stat()
-	if err != nil {
-		return 0, err
+// check compares the checksum behind the first n bytes of f with them.
+func check(f *os.File, n int64) error {
+	if n < 0 {
+		return fragment.ErrDamaged
 	}
-	return io.Copy(w, io.NewSectionReader(inv.f, 0, st.Size()))
+	var want [crc32.Size]byte
+	if _, err := f.ReadAt(want[:], n); err != nil {
+		return err
+	}
+	sum := crc32.New(castagnoli)
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, n)); err != nil {
+		return err
+	}
+	if sum.Sum32() != binary.LittleEndian.Uint32(want[:]) {
+		return fragment.ErrDamaged
+	}
+	return nil
+}
+
+// WriteTo writes the inventory with its checksum, so that Open can read it.
+func (inv *Inventory) WriteTo(w io.Writer) (int64, error) {
+	sum := crc32.New(castagnoli)
+	n, err := io.Copy(io.MultiWriter(w, sum), io.NewSectionReader(inv.f, 0, inv.size))
+	if err != nil {
+		return n, err
+	}
+	k, err := w.Write(binary.LittleEndian.AppendUint32(nil, sum.Sum32()))
+	return n + int64(k), err
 }
 
 // Close gives the disk space back.
@@ -317,7 +346,7 @@ func (w *writer) finish(problems []inventory.Problem, r *inventory.Release, note
 	if err := w.locations.w.Flush(); err != nil {
 		return nil, err
 	}
-	return &Inventory{f: w.locations.f, t: t}, nil
+	return &Inventory{f: w.locations.f, size: int64(len(magic)) + w.locations.n + w.components.n + w.edges.n, t: t}, nil
 }
 
 func (w *writer) close() {
