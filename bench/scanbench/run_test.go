@@ -3,7 +3,6 @@ package main
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,18 +14,15 @@ import (
 
 	"stella/bench/images"
 	"stella/bench/ociwrite"
-	"stella/internal/cgroup"
+	"stella/internal/testkit"
 )
 
-// measured runs a shell script as a tool would be run, or skips where this
-// process may not make memory cgroups.
+// measured runs a shell script as a tool would be run.
 func measured(t *testing.T, script string, limit int64, timeout time.Duration) Run {
 	t.Helper()
+	testkit.Need(t, testkit.MemoryCgroup)
 	work := t.TempDir()
 	run, err := runOnce(context.Background(), "test", []string{"sh", "-c", script}, limit, timeout, work)
-	if errors.Is(err, cgroup.ErrUnsupported) {
-		t.Skipf("capability: %v", err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package cgroup
+package cgroup_test
 
 import (
 	"errors"
@@ -12,6 +12,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"stella/internal/cgroup"
+	"stella/internal/testkit"
 )
 
 // allocateEnv makes the test binary allocate that many bytes instead of testing.
@@ -39,16 +42,10 @@ func allocate(n int) {
 	os.Stdout.Write(own)
 }
 
-func newGroup(t *testing.T, limit int64) *Group {
+func newGroup(t *testing.T, limit int64) *cgroup.Group {
 	t.Helper()
-	support, err := Probe()
-	if err != nil {
-		t.Fatalf("probe: %v", err)
-	}
-	if support.Verdict != Yes {
-		t.Skipf("capability: memory cgroup: %s", support.Reason)
-	}
-	g, err := New("test", Limit{Memory: limit})
+	testkit.Need(t, testkit.MemoryCgroup)
+	g, err := cgroup.New("test", cgroup.Limit{Memory: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +181,7 @@ func TestNewRefuses(t *testing.T) {
 		name  string
 		limit int64
 	}{{"", 1 << 20}, {"a/b", 1 << 20}, {"..", 1 << 20}, {"a", 0}, {"a", -1}} {
-		if g, err := New(c.name, Limit{Memory: c.limit}); err == nil {
+		if g, err := cgroup.New(c.name, cgroup.Limit{Memory: c.limit}); err == nil {
 			t.Errorf("New(%q, %d) made a group, want an error", c.name, c.limit)
 			_ = g.Close()
 		}

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
+
+	"stella/internal/testkit"
 )
 
 // realDatabase is one that rpm wrote, from the tests of the extractor.
@@ -99,12 +101,9 @@ func onDisk(t *testing.T, path string) content {
 // sqliteDatabase has sqlite3 write a database as rpm does.
 func sqliteDatabase(t *testing.T, n int) string {
 	t.Helper()
-	tool, err := exec.LookPath("sqlite3")
-	if err != nil {
-		t.Skipf("sqlite3 writes this database: %v; install the package sqlite3", err)
-	}
+	testkit.Need(t, testkit.Program("sqlite3"))
 	path := filepath.Join(t.TempDir(), "rpmdb.sqlite")
-	cmd := exec.Command(tool, path)
+	cmd := exec.Command("sqlite3", path)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

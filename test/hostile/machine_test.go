@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"stella/internal/testkit"
 )
 
 // goodLayout is an image with nothing wrong.
@@ -44,6 +46,7 @@ func expect(t *testing.T, o *outcome, exit int, says ...string) {
 
 // A temporary directory of 1 MiB is too small for a jar of 20 MiB, and for the entries of many files.
 func TestFullDisk(t *testing.T) {
+	testkit.Need(t, testkit.Namespaces) // that is, the right to mount
 	for name, fill := range map[string]func(m *image){
 		"disk-full-jar": jar(func(a *archive) { a.member("data", zip.Store, noise(20<<20)) }),
 		"disk-full-entries": func(m *image) {
@@ -57,7 +60,7 @@ func TestFullDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, serial(t))
 			if err := syscall.Mount("tmpfs", w.tmp, "tmpfs", 0, "size=1m"); err != nil {
-				t.Skipf("a disk of 1 MiB needs the right to mount a tmpfs: %v; run as root", err)
+				t.Fatal(err)
 			}
 			t.Cleanup(func() {
 				if err := syscall.Unmount(w.tmp, 0); err != nil {
@@ -77,10 +80,8 @@ func TestFullDisk(t *testing.T) {
 const nobody = 65534
 
 func TestReadOnlyCache(t *testing.T) {
+	testkit.Need(t, testkit.Root) // to scan as another user
 	w := newWorld(t, serial(t))
-	if os.Getuid() != 0 {
-		t.Skip("scanning as another user needs root")
-	}
 	image := goodLayout(t)
 	dirs := map[string]os.FileMode{filepath.Dir(w.root): 0o755, filepath.Dir(strings.TrimPrefix(image, "oci-dir:")): 0o755, w.tmp: 0o777, w.out: 0o777}
 	for dir, mode := range dirs {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"stella/internal/scan/image"
+	"stella/internal/testkit"
 )
 
 const (
@@ -27,16 +28,10 @@ const (
 )
 
 // startRegistry starts Debian's docker-registry on a loopback port and stops it after
-// the test. Where it is not installed the test is skipped, or fails with STELLA_REQUIRE_REGISTRY=1.
+// the test.
 func startRegistry(t *testing.T, withAuth bool) (host string) {
 	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		if os.Getenv("STELLA_REQUIRE_REGISTRY") == "1" {
-			t.Fatalf("STELLA_REQUIRE_REGISTRY=1, and docker-registry (Debian package docker-registry) is not there: %v", err)
-		}
-		t.Skipf("capability registry: docker-registry is not on PATH: %v", err)
-	}
+	testkit.Need(t, testkit.Program("docker-registry"))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +52,7 @@ func startRegistry(t *testing.T, withAuth bool) (host string) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	cmd := exec.Command(program, "serve", file)
+	cmd := exec.Command("docker-registry", "serve", file)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
