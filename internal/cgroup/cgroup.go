@@ -75,7 +75,9 @@ type Stats struct {
 	// Current is the usage now in bytes, page cache included.
 	Current int64
 	// OOMKills counts the processes of this group that the kernel killed for
-	// want of memory, whichever limit fired. On v1 it needs Linux 4.13.
+	// want of memory, whichever limit fired. Where memory.oom.group makes the
+	// kernel kill a whole group (v2), it can count the victim twice. On v1 it
+	// needs Linux 4.13.
 	OOMKills int64
 	// Limit is the limit in bytes as the kernel rounded it.
 	Limit int64

@@ -111,30 +111,44 @@ func (g *Group) Stats() (Stats, error) {
 	return s, nil
 }
 
-// Close kills what is left in the group and removes it. It gives up after five
-// seconds with an error that names the directory. A second Close does nothing.
+// Close kills what is left in the group, and in groups that its processes made
+// below it, and removes all of them. It gives up after five seconds with an error
+// that names the directory. A second Close does nothing.
 func (g *Group) Close() error {
 	for deadline := time.Now().Add(closeTimeout); ; time.Sleep(closePause) {
-		err := os.Remove(g.dir)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err := remove(g.dir)
+		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("remove cgroup: %w; its processes would not end in %v: remove the directory when they have",
 				err, closeTimeout)
 		}
-		pids, err := os.ReadFile(filepath.Join(g.dir, "cgroup.procs"))
-		if err != nil {
-			continue // gone in the meantime: Remove finds out
-		}
-		for field := range strings.FieldsSeq(string(pids)) {
-			// Never ourselves: a thread on its way home (see Start) shows up
-			// here under the pid of this process.
-			if pid, err := strconv.Atoi(field); err == nil && pid > 0 && pid != os.Getpid() {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // already ended is what is wanted
-			}
+	}
+}
+
+// remove removes a cgroup and those below it. Where processes prevent it, it kills
+// them and returns an error: it is to be called again.
+func remove(dir string) error {
+	err := os.Remove(dir)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	entries, _ := os.ReadDir(dir) // gone in the meantime is found out the next time
+	for _, e := range entries {
+		if e.IsDir() {
+			_ = remove(filepath.Join(dir, e.Name())) // its parent cannot be removed either, and that is reported
 		}
 	}
+	pids, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for field := range strings.FieldsSeq(string(pids)) {
+		// Never ourselves: a thread on its way home (see Start) shows up
+		// here under the pid of this process.
+		if pid, err := strconv.Atoi(field); err == nil && pid > 0 && pid != os.Getpid() {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // already ended is what is wanted
+		}
+	}
+	return err
 }
 
 func (g *Group) number(file string) (int64, error) {

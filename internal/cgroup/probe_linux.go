@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Probe finds out by trying whether this process can make memory cgroups. The
@@ -98,7 +99,11 @@ func tryParent(version int, dir string) error {
 		if !hasController(dir, "cgroup.controllers") {
 			return fmt.Errorf("%s has no memory controller", dir)
 		}
-		if err := write(dir, "cgroup.subtree_control", "+memory"); err != nil {
+		err := write(dir, "cgroup.subtree_control", "+memory")
+		if errors.Is(err, syscall.EBUSY) {
+			return fmt.Errorf("%s has processes itself, so it cannot hand the memory controller to children (%w): in a container, first move them all into a child cgroup", dir, err)
+		}
+		if err != nil {
 			return fmt.Errorf("hand the memory controller to children: %w", err)
 		}
 	}
