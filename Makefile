@@ -16,10 +16,10 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test lint vet vuln fmt docs demo bench-images bench-scan fuzz clean
+.PHONY: help build test kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan fuzz clean
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 build: ## Build bin/stella as it is shipped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/stella ./cmd/stella
@@ -29,8 +29,40 @@ test: ## Run all tests that run quickly, with the race detector; as root also th
 	@if [ "$$(id -u)" != 0 ]; then echo 'test: skipped: what only root may do (memory cgroups), unless they are delegated to this user'; fi
 	$(GO) test $(RACE) -timeout 15m ./...
 
+# What tests Kubernetes is a module of its own. Without cgo and with -trimpath it
+# shares compiled packages with the Kubernetes that it builds.
+CLUSTER := cd test/cluster && CGO_ENABLED=0 GOFLAGS=-trimpath
+
+kubernetes: ## Build Kubernetes into the cache, once: minutes, 850 s of CPU
+	@$(CLUSTER) $(GO) run ./up -build
+
+e2e: kubernetes ## Run the tests that need a real Kubernetes, on this machine and in one with cgroup v2
+	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-cluster test-v2
+
+e2e-cluster: ## Of e2e, what runs on this machine
+	@$(CLUSTER) $(GO) test -count=1 -timeout 15m ./...
+
+# What a node takes, beside Kubernetes, that is not in a machine of test/vm as it is.
+NODE := -with containerd,containerd-shim-runc-v2,ctr,runc,nsenter,mount,umount -file /usr/lib/cni -modules overlay,bridge,veth
+
+test-v2: kubernetes ## Of e2e, what runs in an emulated machine that has only cgroup v2
+	@if ! command -v qemu-system-x86_64 >/dev/null; then \
+		if [[ ",$$STELLA_REQUIRE," == *,qemu-system-x86_64,* ]]; then echo 'test-v2: QEMU is required, and not here (Debian package qemu-system-x86)'; exit 1; fi; \
+		echo 'test-v2: skipped: there is no QEMU (Debian package qemu-system-x86)'; exit 0; \
+	fi; \
+	CGO_ENABLED=0 $(GO) build -o bin/vm ./test/vm; \
+	($(CLUSTER) $(GO) run ./up -programs '$(CURDIR)/bin/programs'); \
+	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,memory-cgroup,namespaces,root; \
+	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/proc ./internal/spool; \
+	$(CLUSTER) $(GO) test -count=1 -timeout 15m -run Killed -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 14m -file $(CURDIR)/bin/programs $(NODE)' .
+
+cluster: kubernetes ## Hold a cluster until Ctrl-C, for a person
+	@$(CLUSTER) $(GO) run ./up
+
 vet: ## Run go vet
 	$(GO) vet ./...
+	cd test/cluster && $(GO) vet ./...
+	cd test/cluster/kubernetes && $(GO) vet ./...
 
 fmt: ## Format all Go files
 	gofmt -w $$(git ls-files '*.go')
@@ -38,7 +70,9 @@ fmt: ## Format all Go files
 lint: ## Run golangci-lint, at a pinned version
 	@$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT),$(GOLANGCI_LINT))
 	@if [ -x '$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' ]; then \
-		'$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' run --timeout 10m ./...; \
+		for module in . test/cluster test/cluster/kubernetes; do \
+			(cd $$module && '$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' run --config '$(CURDIR)/.golangci.yml' --timeout 10m ./...); \
+		done; \
 	else echo 'lint: skipped: golangci-lint $(GOLANGCI_LINT) cannot be had here'; fi
 
 vuln: ## Look for known vulnerabilities in what is linked

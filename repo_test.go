@@ -28,11 +28,29 @@ type goPackage struct {
 	Imports    []string
 }
 
+// modules are the directories with a go.mod of their own that are held to the same rules.
+var modules = []string{".", "test/cluster", "test/cluster/kubernetes"}
+
 // list asks go list for packages of this module.
 func list(t *testing.T, args ...string) []goPackage {
 	t.Helper()
+	return listIn(t, ".", args...)
+}
+
+// listAll asks for all packages of all modules.
+func listAll(t *testing.T) []goPackage {
+	t.Helper()
+	var all []goPackage
+	for _, dir := range modules {
+		all = append(all, listIn(t, dir, "./...")...)
+	}
+	return all
+}
+
+func listIn(t *testing.T, dir string, args ...string) []goPackage {
+	t.Helper()
 	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,GoFiles,Imports"}, args...)...)
-	cmd.Stderr = os.Stderr
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %v", cmd, err)
@@ -50,7 +68,7 @@ func list(t *testing.T, args ...string) []goPackage {
 }
 
 func TestEveryPackageHasADoc(t *testing.T) {
-	for _, p := range list(t, "./...") {
+	for _, p := range listAll(t) {
 		if len(p.GoFiles) == 0 {
 			continue // tests alone
 		}
@@ -85,6 +103,8 @@ type layer struct {
 var layers = []layer{
 	{"command", "stella/cmd/", 4, false},
 	{"bench", "stella/bench/", 4, true},
+	{"test machine", "stella/test/vm", 4, true},
+	{"test cluster", "stella/test/cluster", 5, true}, // a module of its own
 	{"test", "stella/test/", 4, false},
 	{"command line", "stella/internal/cli", 3, true},
 	{"domain scan", "stella/internal/scan", 2, true},
@@ -101,7 +121,7 @@ func layerOf(pkg string) (layer, bool) {
 }
 
 func TestLayering(t *testing.T) {
-	for _, p := range list(t, "./...") {
+	for _, p := range listAll(t) {
 		from, ok := layerOf(p.ImportPath)
 		if p.ImportPath == "stella" {
 			continue // this test
@@ -156,6 +176,17 @@ func TestBinaryIsSmall(t *testing.T) {
 	}
 }
 
+// What tests Kubernetes has modules of its own, so that nothing of it is built, or
+// even downloaded, with the product.
+func TestProductDoesNotNeedKubernetes(t *testing.T) {
+	sums := read(t, "go.sum")
+	for _, module := range []string{"k8s.io/kubernetes", "go.etcd.io/etcd", "github.com/vishvananda/netlink"} {
+		if strings.Contains(sums, module) {
+			t.Errorf("go.sum has %s: it belongs in test/cluster/go.mod alone", module)
+		}
+	}
+}
+
 func TestModuleReplacesNothing(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	if err != nil {
@@ -199,7 +230,7 @@ func TestNoMachineInFiles(t *testing.T) {
 var (
 	code     = regexp.MustCompile("`([^`\n]+)`")
 	link     = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
-	makeCall = regexp.MustCompile(`\bmake ([a-z][a-z-]*)`)
+	makeCall = regexp.MustCompile(`\bmake ([a-z][a-z0-9-]*)`)
 )
 
 // Every path that a document names exists, and so does every make target.
@@ -236,7 +267,7 @@ func isPath(s string) bool {
 	}
 	first, _, nested := strings.Cut(s, "/")
 	if nested {
-		return slices.Contains([]string{"cmd", "internal", "bench", "docs", ".ci", ".github", "deploy", "runbooks"}, first)
+		return slices.Contains([]string{"cmd", "internal", "bench", "docs", "test", ".ci", ".github", "deploy", "runbooks"}, first)
 	}
 	return slices.Contains([]string{".go", ".md", ".yml"}, filepath.Ext(s))
 }
@@ -262,7 +293,7 @@ func sources(t *testing.T) []string {
 		}
 	}
 	return slices.DeleteFunc(all, func(name string) bool {
-		return strings.Contains(name, "testdata/") || name == "go.sum" || !exists(name)
+		return strings.Contains(name, "testdata/") || filepath.Base(name) == "go.sum" || !exists(name)
 	})
 }
 

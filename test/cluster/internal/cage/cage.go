@@ -1,0 +1,222 @@
+// Package cage is what one test cluster lives in, and the proof that nothing of
+// it is left.
+//
+// A cage is a directory, a lock in it, and a cgroup of the same name in every
+// hierarchy of this machine. Its owner holds the lock for as long as it lives;
+// the kernel gives the lock back however the owner dies. So a cage whose lock is
+// free is a leftover, and [Sweep] removes it: a process killed with SIGKILL is
+// cleaned up after by the next one that starts.
+//
+// Everything that runs in a cage is in its cgroups, whatever it forked, whatever
+// its parent is now: that is how a cage is emptied, pid by pid, and why no
+// process of anybody else can be hit. Mounts and network devices live in
+// namespaces of the cage's processes and go with the last of them.
+package cage
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	prefix   = "stella-cluster-"
+	lockName = "lock"
+	// groupsName lists the cage's cgroups, so that a sweep from another cgroup,
+	// or another session, finds them.
+	groupsName = "cgroups"
+	// sweepLock serializes making, removing and sweeping: a directory without its
+	// lock is not a leftover yet, or not any more.
+	sweepLock = ".stella-cluster.lock"
+)
+
+// emptyWithin bounds how long the kernel may need to let go of killed processes:
+// a process in the middle of freeing gigabytes takes seconds on a busy machine.
+const emptyWithin = 30 * time.Second
+
+// Cage is one cluster's place. It is not safe for concurrent use.
+type Cage struct {
+	// Dir is the directory, absolute, readable by its owner only.
+	Dir        string
+	lock       *os.File
+	groups     []group
+	namespaces map[string]bool
+	held       []*os.File
+}
+
+// New makes a cage below a base directory. With cgroups it also has a cgroup in
+// every hierarchy, which needs root.
+func New(base string, cgroups bool) (*Cage, error) {
+	unlock, err := exclusively(base)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	dir, err := os.MkdirTemp(base, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("make the cluster's directory: %w", err)
+	}
+	c := &Cage{Dir: dir, namespaces: map[string]bool{}}
+	if c.lock, err = tryLock(filepath.Join(dir, lockName)); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if cgroups {
+		if err := c.makeGroups(); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+// makeGroups writes down each cgroup before it makes it.
+func (c *Cage) makeGroups() error {
+	all, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	var list strings.Builder
+	for _, h := range all {
+		g := group{hierarchy: h, dir: filepath.Join(h.parent, filepath.Base(c.Dir))}
+		c.groups = append(c.groups, g)
+		fmt.Fprintln(&list, g.dir)
+	}
+	if err := os.WriteFile(filepath.Join(c.Dir, groupsName), []byte(list.String()), 0o600); err != nil {
+		return fmt.Errorf("write down the cluster's cgroups: %w", err)
+	}
+	for _, g := range c.groups {
+		if err := g.make(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close kills what is in the cage, removes it, and looks whether anything is
+// left; the error names what is.
+func (c *Cage) Close() error {
+	if err := removeGroups(c.groupDirs()); err != nil {
+		return errors.Join(err, c.lock.Close())
+	}
+	unlock, err := exclusively(filepath.Dir(c.Dir))
+	if err != nil {
+		return errors.Join(err, c.lock.Close())
+	}
+	defer unlock()
+	return errors.Join(os.RemoveAll(c.Dir), c.lock.Close(), c.leftovers())
+}
+
+// Sweep removes the cages below base whose owners are gone and returns their names.
+func Sweep(base string) ([]string, error) {
+	unlock, err := exclusively(base)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	dirs, err := filepath.Glob(filepath.Join(base, prefix+"*"))
+	if err != nil {
+		return nil, err
+	}
+	var swept []string
+	var errs []error
+	for _, dir := range dirs {
+		lock, err := tryLock(filepath.Join(dir, lockName))
+		if errors.Is(err, errHeld) || errors.Is(err, os.ErrPermission) {
+			continue // somebody's, and in use or not ours
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, sweep(dir), lock.Close())
+		swept = append(swept, filepath.Base(dir))
+	}
+	return swept, errors.Join(errs...)
+}
+
+// readGroups returns the cgroups that a cage wrote down. A name that is not the
+// cage's own is refused: what it lists is killed.
+func readGroups(dir string) ([]string, error) {
+	f, err := os.Open(filepath.Join(dir, groupsName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var groups []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if filepath.Base(lines.Text()) != filepath.Base(dir) {
+			return nil, fmt.Errorf("%s: %q is not a cgroup of this cluster; remove it by hand", f.Name(), lines.Text())
+		}
+		groups = append(groups, lines.Text())
+	}
+	return groups, nil
+}
+
+// sweep removes the cgroups first, then the directory that names them: what is
+// cut short here is taken up by the next sweep.
+func sweep(dir string) error {
+	groups, err := readGroups(dir)
+	if err != nil {
+		return err
+	}
+	if err := removeGroups(groups); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
+
+// removeGroups empties all of the cgroups, then removes them.
+func removeGroups(groups []string) error {
+	deadline := time.Now().Add(emptyWithin)
+	for _, g := range groups {
+		if err := empty(g, deadline); err != nil {
+			return err
+		}
+	}
+	for _, g := range groups {
+		if err := removeTree(g, deadline); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errHeld = errors.New("held by a living process")
+
+// tryLock takes a lock that the kernel gives back when this process ends.
+func tryLock(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the cluster: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w", name, errHeld)
+		}
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// exclusively waits until no other process makes or sweeps cages below base.
+func exclusively(base string) (func(), error) {
+	name := filepath.Join(base, fmt.Sprintf("%s.%d", sweepLock, os.Geteuid()))
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", base, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return func() { f.Close() }, nil
+}

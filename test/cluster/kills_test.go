@@ -1,0 +1,208 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"stella/test/cluster"
+)
+
+// settle bounds how long a pod may take to get where a test wants it: seconds, or
+// minutes in an emulated machine.
+const settle = 3 * time.Minute
+
+// What Kubernetes shows of an OOM kill, and what it does not, case by case. The
+// cases are those of docs/kubernetes-kills.md. On cgroup v1, and on v2 where the
+// kubelet is told singleProcessOOMKill, the kernel kills one process; on v2 as the
+// kubelet sets it up otherwise it kills the whole container.
+
+func TestOneProcessIsKilled(t *testing.T) {
+	c := own(t, cluster.Options{Level: cluster.Node, Kubelet: map[string]any{"singleProcessOOMKill": true}})
+	log := followKernelLog(t)
+	t.Run("PID 1 over its limit", func(t *testing.T) { firstProcess(t, c, log) })
+	t.Run("exit 137 without a kill", func(t *testing.T) { plainExit(t, c, log) })
+	t.Run("children are killed and PID 1 lives", func(t *testing.T) {
+		t.Parallel()
+		pod := run(t, c, corev1.RestartPolicyAlways, "child", "200Mi", "--times", "3", "--every", "100ms")
+		waitKills(t, log, pod, 3)
+		waitLine(t, c, pod, "hog: child 3 ended")
+		pod = running(t, c, pod)
+		g, err := c.ContainerCgroup(pod, "c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := g.Kills(); err != nil || n != 3 {
+			t.Errorf("the container's cgroup counts %d kills (%v), want 3", n, err)
+		}
+		// The point: nothing of it is in the API.
+		status := pod.Status.ContainerStatuses[0]
+		if status.RestartCount != 0 || status.State.Running == nil || status.LastTerminationState.Terminated != nil {
+			t.Errorf("the status shows the kills: %+v", status)
+		}
+	})
+	for _, code := range []int32{0, 1} {
+		t.Run(fmt.Sprintf("a child is killed and PID 1 exits %d", code), func(t *testing.T) {
+			t.Parallel()
+			pod := run(t, c, corev1.RestartPolicyNever, "child-exit", fmt.Sprint(code), "200Mi")
+			end := terminated(t, c, pod)
+			if end.ExitCode != code || end.Reason != "OOMKilled" {
+				t.Errorf("ended with %d, %q; want %d, OOMKilled", end.ExitCode, end.Reason, code)
+			}
+			waitKills(t, log, pod, 1)
+		})
+	}
+}
+
+func TestWholeContainerIsKilled(t *testing.T) {
+	c := own(t, cluster.Options{Level: cluster.Node})
+	if !c.CgroupV2() {
+		t.Skip("capability cgroup-v2: memory.oom.group is cgroup v2's; make test-v2 runs this in a virtual machine")
+	}
+	log := followKernelLog(t)
+	t.Run("PID 1 over its limit", func(t *testing.T) { firstProcess(t, c, log) })
+	t.Run("exit 137 without a kill", func(t *testing.T) { plainExit(t, c, log) })
+	t.Run("a child over the limit takes PID 1 along", func(t *testing.T) {
+		pod := run(t, c, corev1.RestartPolicyNever, "child", "200Mi", "--times", "3")
+		end := terminated(t, c, pod)
+		if end.ExitCode != 137 || end.Reason != "OOMKilled" {
+			t.Errorf("ended with %d, %q; want 137, OOMKilled", end.ExitCode, end.Reason)
+		}
+		waitKills(t, log, pod, 1)
+		if lines := log.about(string(pod.UID), "memory.oom.group"); len(lines) != 1 {
+			t.Errorf("the kernel log tells of %d group kills, want 1: %q", len(lines), lines)
+		}
+		// Two processes; the victim is counted once as it is chosen, and again with
+		// its group unless its memory is gone by then.
+		if n, err := c.PodCgroup(get(t, c, pod)).Kills(); err != nil || n < 2 || n > 3 {
+			t.Errorf("the pod's cgroup counts %d kills (%v), want PID 1, and the victim once or twice", n, err)
+		} else {
+			t.Logf("the pod's cgroup counts %d kills of two processes", n)
+		}
+	})
+}
+
+// firstProcess: 137, OOMKilled, restarts, CrashLoopBackOff.
+func firstProcess(t *testing.T, c *cluster.Cluster, log *kernelLog) {
+	t.Parallel()
+	pod := run(t, c, corev1.RestartPolicyAlways, "hold", "200Mi")
+	cluster.Eventually(t, settle, func(ctx context.Context) error {
+		pod = get(t, c, pod)
+		if len(pod.Status.ContainerStatuses) == 0 {
+			return fmt.Errorf("pod %s has no status yet", pod.Name)
+		}
+		status := pod.Status.ContainerStatuses[0]
+		if status.State.Waiting == nil || status.State.Waiting.Reason != "CrashLoopBackOff" {
+			return fmt.Errorf("not in CrashLoopBackOff: %+v", status)
+		}
+		return nil
+	})
+	status := pod.Status.ContainerStatuses[0]
+	end := status.LastTerminationState.Terminated
+	if end == nil || end.ExitCode != 137 || end.Reason != "OOMKilled" || status.RestartCount == 0 {
+		t.Errorf("restarts %d, last end %+v; want restarts, 137 and OOMKilled", status.RestartCount, end)
+	}
+	if kills := log.about(string(pod.UID), "oom-kill:"); len(kills) < int(status.RestartCount) {
+		t.Errorf("%d restarts, and the kernel log has %d kills", status.RestartCount, len(kills))
+	}
+}
+
+// plainExit: 137 is only a number.
+func plainExit(t *testing.T, c *cluster.Cluster, log *kernelLog) {
+	t.Parallel()
+	pod := run(t, c, corev1.RestartPolicyNever, "exit", "137")
+	if end := terminated(t, c, pod); end.ExitCode != 137 || end.Reason != "Error" {
+		t.Errorf("ended with %d, %q; want 137, Error", end.ExitCode, end.Reason)
+	}
+	if err := log.wantKills(string(pod.UID), 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// run starts a pod with one container "c" of hog with 64 MiB, in a namespace of the test's own.
+func run(t *testing.T, c *cluster.Cluster, restart corev1.RestartPolicy, args ...string) *corev1.Pod {
+	t.Helper()
+	namespace := c.Namespace(t)
+	c.Apply(t, namespace, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: hog}
+spec:
+  nodeName: %s
+  restartPolicy: %s
+  automountServiceAccountToken: false
+  containers:
+  - name: c
+    image: %s
+    imagePullPolicy: Never
+    args: ["%s"]
+    resources: {limits: {memory: 64Mi}}
+`, cluster.NodeName, restart, cluster.Hog, strings.Join(args, `", "`)))
+	pod, err := c.Client.CoreV1().Pods(namespace).Get(t.Context(), "hog", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pod
+}
+
+func get(t *testing.T, c *cluster.Cluster, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	now, err := c.Client.CoreV1().Pods(pod.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
+}
+
+// running waits until the status of the pod's only container says so.
+func running(t *testing.T, c *cluster.Cluster, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	cluster.Eventually(t, settle, func(context.Context) error {
+		pod = get(t, c, pod)
+		if len(pod.Status.ContainerStatuses) == 0 || pod.Status.ContainerStatuses[0].State.Running == nil {
+			return fmt.Errorf("pod %s does not run: %+v", pod.Name, pod.Status)
+		}
+		return nil
+	})
+	return pod
+}
+
+// terminated waits for the end of the pod's only container.
+func terminated(t *testing.T, c *cluster.Cluster, pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	t.Helper()
+	var end *corev1.ContainerStateTerminated
+	cluster.Eventually(t, settle, func(context.Context) error {
+		pod = get(t, c, pod)
+		if len(pod.Status.ContainerStatuses) == 0 || pod.Status.ContainerStatuses[0].State.Terminated == nil {
+			return fmt.Errorf("pod %s has not ended: %+v", pod.Name, pod.Status)
+		}
+		end = pod.Status.ContainerStatuses[0].State.Terminated
+		return nil
+	})
+	return end
+}
+
+func waitKills(t *testing.T, log *kernelLog, pod *corev1.Pod, n int) {
+	t.Helper()
+	cluster.Eventually(t, settle, func(context.Context) error { return log.wantKills(string(pod.UID), n) })
+}
+
+// waitLine waits until the pod has printed a line that begins so.
+func waitLine(t *testing.T, c *cluster.Cluster, pod *corev1.Pod, line string) {
+	t.Helper()
+	cluster.Eventually(t, settle, func(ctx context.Context) error {
+		out, err := c.Client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains("\n"+string(out), "\n"+line) {
+			return fmt.Errorf("no line %q in:\n%s", line, out)
+		}
+		return nil
+	})
+}
