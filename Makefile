@@ -33,14 +33,14 @@ test: ## Run all tests that run quickly, with the race detector; as root also th
 # shares compiled packages with the Kubernetes that it builds.
 CLUSTER := cd test/cluster && CGO_ENABLED=0 GOFLAGS=-trimpath
 
-kubernetes: ## Build Kubernetes into the cache, once: minutes, 850 s of CPU
+kubernetes: ## Build Kubernetes into the cache, once: minutes
 	@$(CLUSTER) $(GO) run ./up -build
 
 e2e: kubernetes ## Run the tests that need a real Kubernetes, on this machine and in one with cgroup v2
 	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-cluster test-v2
 
 e2e-cluster: ## Of e2e, what runs on this machine
-	@$(CLUSTER) $(GO) test -count=1 -timeout 15m ./...
+	@$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 ./...
 
 # What a node takes, beside Kubernetes, that is not in a machine of test/vm as it is.
 NODE := -with containerd,containerd-shim-runc-v2,ctr,runc,nsenter,mount,umount -file /usr/lib/cni -modules overlay,bridge,veth
@@ -52,9 +52,9 @@ test-v2: kubernetes ## Of e2e, what runs in an emulated machine that has only cg
 	fi; \
 	CGO_ENABLED=0 $(GO) build -o bin/vm ./test/vm; \
 	($(CLUSTER) $(GO) run ./up -programs '$(CURDIR)/bin/programs'); \
-	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,memory-cgroup,namespaces,root; \
+	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,memory-cgroup,namespaces,nsenter,root,runc; \
 	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/proc ./internal/spool; \
-	$(CLUSTER) $(GO) test -count=1 -timeout 15m -run Killed -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 14m -file $(CURDIR)/bin/programs $(NODE)' .
+	$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 -run TestKills -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 14m -file $(CURDIR)/bin/programs $(NODE)' .
 
 cluster: kubernetes ## Hold a cluster until Ctrl-C, for a person
 	@$(CLUSTER) $(GO) run ./up

@@ -99,6 +99,9 @@ func New(ctx context.Context, options Options, log io.Writer) (*Cluster, error) 
 	if !slices.Contains([]Level{API, Node, Full}, options.Level) {
 		return nil, fmt.Errorf("there is no level %q of a cluster: say %s, %s or %s", options.Level, API, Node, Full)
 	}
+	if options.Level != API && os.Geteuid() != 0 {
+		return nil, fmt.Errorf("a cluster of level %s has a node, and that needs root; level %s does not", options.Level, API)
+	}
 	config := supervise.Config{Level: options.Level, Base: os.TempDir(), Kubelet: options.Kubelet}
 	var err error
 	if config.Programs, err = programs.Kubernetes(ctx, log); err != nil {
@@ -216,6 +219,16 @@ func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exe
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"enter", c.Dir, strconv.Itoa(c.nodePID), name}, args...)...)
 	cmd.Args[0] = supervise.Name
 	return cmd
+}
+
+// RestartKubelet kills the kubelet, starts it with other keys laid over its
+// configuration than [Options].Kubelet, and returns when it is healthy. Pods stay.
+// Not for a cluster that tests share.
+func (c *Cluster) RestartKubelet(t testing.TB, kubelet map[string]any) {
+	t.Helper()
+	if err := supervise.RestartKubelet(t.Context(), c.Dir, kubelet); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Kubectl prepares kubectl, of the cluster's own version, to run on this machine.

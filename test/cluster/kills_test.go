@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"stella/internal/testkit"
 	"stella/test/cluster"
 )
 
@@ -17,35 +18,27 @@ import (
 // minutes in an emulated machine.
 const settle = 3 * time.Minute
 
-// What Kubernetes shows of an OOM kill, and what it does not, case by case. The
-// cases are those of docs/kubernetes-kills.md. On cgroup v1, and on v2 where the
-// kubelet is told singleProcessOOMKill, the kernel kills one process; on v2 as the
-// kubelet sets it up otherwise it kills the whole container.
-
-func TestOneProcessIsKilled(t *testing.T) {
-	c := own(t, cluster.Options{Level: cluster.Node, Kubelet: map[string]any{"singleProcessOOMKill": true}})
+// What Kubernetes shows of an OOM kill, and what it does not: the rows of
+// docs/kubernetes-kills.md. On cgroup v1, and on v2 where the kubelet is told
+// singleProcessOOMKill, the kernel kills one process; on v2 as the kubelet sets it
+// up otherwise it kills the whole container.
+func TestKills(t *testing.T) {
+	// The kubelet's default waits 10s before the first restart; it is the same wait.
+	short := map[string]any{"maxContainerRestartPeriod": "2s"}
+	c := own(t, cluster.Options{Level: cluster.Node, Kubelet: map[string]any{"singleProcessOOMKill": true, "crashLoopBackOff": short}})
 	log := followKernelLog(t)
+	t.Run("one process", func(t *testing.T) { oneProcess(t, c, log) })
+	t.Run("whole container", func(t *testing.T) {
+		testkit.Need(t, testkit.CgroupV2) // make test-v2 runs it
+		c.RestartKubelet(t, map[string]any{"crashLoopBackOff": short})
+		wholeContainer(t, c, log)
+	})
+}
+
+func oneProcess(t *testing.T, c *cluster.Cluster, log *kernelLog) {
 	t.Run("PID 1 over its limit", func(t *testing.T) { firstProcess(t, c, log) })
 	t.Run("exit 137 without a kill", func(t *testing.T) { plainExit(t, c, log) })
-	t.Run("children are killed and PID 1 lives", func(t *testing.T) {
-		t.Parallel()
-		pod := run(t, c, corev1.RestartPolicyAlways, "child", "200Mi", "--times", "3", "--every", "100ms")
-		waitKills(t, log, pod, 3)
-		waitLine(t, c, pod, "hog: child 3 ended")
-		pod = running(t, c, pod)
-		g, err := c.ContainerCgroup(pod, "c")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, err := g.Kills(); err != nil || n != 3 {
-			t.Errorf("the container's cgroup counts %d kills (%v), want 3", n, err)
-		}
-		// The point: nothing of it is in the API.
-		status := pod.Status.ContainerStatuses[0]
-		if status.RestartCount != 0 || status.State.Running == nil || status.LastTerminationState.Terminated != nil {
-			t.Errorf("the status shows the kills: %+v", status)
-		}
-	})
+	t.Run("children are killed and PID 1 lives", func(t *testing.T) { invisible(t, c, log) })
 	for _, code := range []int32{0, 1} {
 		t.Run(fmt.Sprintf("a child is killed and PID 1 exits %d", code), func(t *testing.T) {
 			t.Parallel()
@@ -59,15 +52,11 @@ func TestOneProcessIsKilled(t *testing.T) {
 	}
 }
 
-func TestWholeContainerIsKilled(t *testing.T) {
-	c := own(t, cluster.Options{Level: cluster.Node})
-	if !c.CgroupV2() {
-		t.Skip("capability cgroup-v2: memory.oom.group is cgroup v2's; make test-v2 runs this in a virtual machine")
-	}
-	log := followKernelLog(t)
+func wholeContainer(t *testing.T, c *cluster.Cluster, log *kernelLog) {
 	t.Run("PID 1 over its limit", func(t *testing.T) { firstProcess(t, c, log) })
 	t.Run("exit 137 without a kill", func(t *testing.T) { plainExit(t, c, log) })
 	t.Run("a child over the limit takes PID 1 along", func(t *testing.T) {
+		t.Parallel()
 		pod := run(t, c, corev1.RestartPolicyNever, "child", "200Mi", "--times", "3")
 		end := terminated(t, c, pod)
 		if end.ExitCode != 137 || end.Reason != "OOMKilled" {
@@ -85,6 +74,26 @@ func TestWholeContainerIsKilled(t *testing.T) {
 			t.Logf("the pod's cgroup counts %d kills of two processes", n)
 		}
 	})
+}
+
+// invisible: three kills, and nothing of it in the API.
+func invisible(t *testing.T, c *cluster.Cluster, log *kernelLog) {
+	t.Parallel()
+	pod := run(t, c, corev1.RestartPolicyAlways, "child", "200Mi", "--times", "3", "--every", "100ms")
+	waitKills(t, log, pod, 3)
+	waitLine(t, c, pod, "hog: child 3 ended")
+	pod = running(t, c, pod)
+	g, err := c.ContainerCgroup(pod, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := g.Kills(); err != nil || n != 3 {
+		t.Errorf("the container's cgroup counts %d kills (%v), want 3", n, err)
+	}
+	status := pod.Status.ContainerStatuses[0]
+	if status.RestartCount != 0 || status.LastTerminationState.Terminated != nil {
+		t.Errorf("the status shows the kills: %+v", status)
+	}
 }
 
 // firstProcess: 137, OOMKilled, restarts, CrashLoopBackOff.

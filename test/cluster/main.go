@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"stella/internal/testkit"
 	"stella/test/cluster/internal/supervise"
 )
 
@@ -55,10 +56,27 @@ func Supervise() {
 	ready = true
 }
 
+// Need skips the test where this machine cannot have a cluster of a level, and
+// says what is missing; see package testkit for when it fails instead.
+func Need(t testing.TB, level Level) {
+	t.Helper()
+	if level == API {
+		return
+	}
+	testkit.Need(t, testkit.Root, testkit.Namespaces, testkit.MemoryCgroup,
+		testkit.Program("containerd"), testkit.Program("runc"), testkit.Program("nsenter"),
+		testkit.Capability{Name: "cni-plugins", How: "install the Debian package containernetworking-plugins", Probe: func() error {
+			_, err := supervise.NetworkPlugins()
+			return err
+		}})
+}
+
 // Start returns the cluster with these options that all tests of this run share.
-// The first caller waits for its start; if that fails, every caller fails.
+// The first caller waits for its start; if that fails, every caller fails. Where
+// this machine cannot have one the test is skipped, see [Need].
 func Start(t testing.TB, options Options) *Cluster {
 	t.Helper()
+	Need(t, options.Level)
 	key, err := json.Marshal(options)
 	if err != nil {
 		t.Fatalf("cluster options: %v", err)

@@ -48,7 +48,7 @@ spec:
 `
 
 func TestDeploymentRollsOut(t *testing.T) {
-	c := start(t, cluster.Options{})
+	c := cluster.Start(t, cluster.Options{})
 	ns := c.Namespace(t)
 	kubectl(t, c, deployment, "apply", "--namespace", ns, "--filename", "-")
 	kubectl(t, c, "", "rollout", "status", "deployment/web", "--namespace", ns, "--timeout", "60s")
@@ -78,7 +78,7 @@ func TestDeploymentRollsOut(t *testing.T) {
 
 // A kubectl that somebody else installed on this machine works with the kubeconfig as well.
 func TestOtherKubectl(t *testing.T) {
-	c := start(t, cluster.Options{})
+	c := cluster.Start(t, cluster.Options{})
 	found, err := exec.LookPath("kubectl")
 	if err != nil {
 		t.Skip("capability kubectl: there is no other on this machine's PATH")
@@ -94,7 +94,7 @@ func TestOtherKubectl(t *testing.T) {
 }
 
 func TestResizeInPlace(t *testing.T) {
-	c := start(t, cluster.Options{})
+	c := cluster.Start(t, cluster.Options{})
 	pod := run(t, c, corev1.RestartPolicyAlways, "hold", "16Mi")
 	pod = running(t, c, pod)
 	wantLimits(t, c, pod, 64<<20)
@@ -136,7 +136,7 @@ func wantLimits(t *testing.T, c *cluster.Cluster, pod *corev1.Pod, want int64) {
 
 // A pod reaches the API server at the address in its environment, and the test reaches a pod.
 func TestNetworkOfPods(t *testing.T) {
-	c := start(t, cluster.Options{})
+	c := cluster.Start(t, cluster.Options{})
 	probe := c.Load(t, "stella/test/cluster/testdata/apiprobe")
 	ns := c.Namespace(t)
 	c.Apply(t, ns, fmt.Sprintf(`
@@ -174,7 +174,7 @@ spec:
 }
 
 func TestDialToNobody(t *testing.T) {
-	c := start(t, cluster.Options{})
+	c := cluster.Start(t, cluster.Options{})
 	_, err := c.Dial(t.Context(), "127.0.0.1:9")
 	if err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("dial a port that nobody listens at: %v", err)

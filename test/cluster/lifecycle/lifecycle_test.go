@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"stella/internal/testkit"
 	"stella/test/cluster"
 )
 
@@ -49,7 +48,7 @@ func hold() {
 }
 
 func TestTenStarts(t *testing.T) {
-	need(t)
+	cluster.Need(t, cluster.Full)
 	var dead *traces // of a cluster whose processes were killed before they could clean up
 	for i := range 10 {
 		begin := time.Now()
@@ -86,10 +85,16 @@ func TestTenStarts(t *testing.T) {
 }
 
 func TestNodeIsKilled(t *testing.T) {
-	need(t)
+	cluster.Need(t, cluster.Full)
 	c := startWithPod(t)
 	tr := trace(t, c)
 	kill(t, tr.node(t))
+	cluster.Eventually(t, time.Minute, func(context.Context) error {
+		if err := syscall.Kill(tr.node(t), 0); !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("the keeper has not waited for the node: %v", err)
+		}
+		return nil
+	})
 	if err := c.Close(); err == nil {
 		t.Error("Close said nothing of the node that was killed")
 	}
@@ -97,7 +102,7 @@ func TestNodeIsKilled(t *testing.T) {
 }
 
 func TestKeeperIsKilled(t *testing.T) {
-	need(t)
+	cluster.Need(t, cluster.Full)
 	c := startWithPod(t)
 	tr := trace(t, c)
 	kill(t, tr.keeper(t))
@@ -124,7 +129,7 @@ func TestKeeperIsKilled(t *testing.T) {
 }
 
 func TestTheTestItselfIsKilled(t *testing.T) {
-	need(t)
+	cluster.Need(t, cluster.Full)
 	test := exec.Command("/proc/self/exe")
 	test.Env = append(os.Environ(), holdEnv+"=1")
 	test.Stderr = os.Stderr
@@ -146,7 +151,7 @@ func TestTheTestItselfIsKilled(t *testing.T) {
 }
 
 func TestClustersDoNotCollide(t *testing.T) {
-	need(t)
+	cluster.Need(t, cluster.Full)
 	levels := []cluster.Level{cluster.Full, cluster.Full, cluster.API}
 	clusters := make([]*cluster.Cluster, len(levels))
 	errs := make([]error, len(levels))
@@ -199,12 +204,6 @@ func kill(t *testing.T, pids ...int) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func need(t *testing.T) {
-	t.Helper()
-	testkit.Need(t, testkit.Root, testkit.Namespaces, testkit.MemoryCgroup,
-		testkit.Program("containerd"), testkit.Program("runc"), testkit.Program("nsenter"))
 }
 
 // startWithPod starts a cluster and a pod in it that would never end.

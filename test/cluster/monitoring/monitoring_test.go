@@ -25,9 +25,7 @@ const soon = 3 * time.Minute
 
 func startCluster(t *testing.T) *cluster.Cluster {
 	t.Helper()
-	testkit.Need(t, testkit.Root, testkit.Namespaces, testkit.MemoryCgroup,
-		testkit.Program("containerd"), testkit.Program("runc"), testkit.Program("nsenter"),
-		testkit.Program("prometheus"), testkit.Program("prometheus-alertmanager"))
+	testkit.Need(t, testkit.Program("prometheus"), testkit.Program("prometheus-alertmanager"))
 	return cluster.Start(t, cluster.Options{})
 }
 

@@ -25,7 +25,7 @@ import (
 
 func main() {
 	cluster.Supervise()
-	level := flag.String("level", string(cluster.Full), "how much of a cluster: `api`, node or full")
+	level := flag.String("level", string(cluster.Full), "how much of a cluster, as a `level`: api, node or full")
 	build := flag.Bool("build", false, "build Kubernetes into the cache and start nothing")
 	programs := flag.String("programs", "", "build what a machine without Go needs into the `directory` and start nothing")
 	flag.Parse()

@@ -17,9 +17,11 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,11 +55,28 @@ type Cage struct {
 // New makes a cage below a base directory. With cgroups it also has a cgroup in
 // every hierarchy, which needs root.
 func New(base string, cgroups bool) (*Cage, error) {
+	c, err := claim(base)
+	if err != nil {
+		return nil, err
+	}
+	if cgroups {
+		if err := c.makeGroups(); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+// claim makes the directory and takes its lock. From then on no sweep touches it.
+func claim(base string) (*Cage, error) {
 	unlock, err := exclusively(base)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	if base, err = filepath.Abs(base); err != nil {
+		return nil, fmt.Errorf("make the cluster's directory: %w", err)
+	}
 	dir, err := os.MkdirTemp(base, prefix)
 	if err != nil {
 		return nil, fmt.Errorf("make the cluster's directory: %w", err)
@@ -65,11 +84,6 @@ func New(base string, cgroups bool) (*Cage, error) {
 	c := &Cage{Dir: dir, namespaces: map[string]bool{}}
 	if c.lock, err = tryLock(filepath.Join(dir, lockName)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	if cgroups {
-		if err := c.makeGroups(); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
 	}
 	return c, nil
 }
@@ -111,32 +125,47 @@ func (c *Cage) Close() error {
 	return errors.Join(os.RemoveAll(c.Dir), c.lock.Close(), c.leftovers())
 }
 
-// Sweep removes the cages below base whose owners are gone and returns their names.
+// Sweep removes this user's cages below base whose owners are gone and returns their names.
 func Sweep(base string) ([]string, error) {
 	unlock, err := exclusively(base)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	dirs, err := filepath.Glob(filepath.Join(base, prefix+"*"))
+	entries, err := os.ReadDir(base)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look for what earlier clusters left: %w", err)
 	}
 	var swept []string
 	var errs []error
-	for _, dir := range dirs {
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), prefix) || !ours(entry) {
+			continue
+		}
+		dir := filepath.Join(base, entry.Name())
 		lock, err := tryLock(filepath.Join(dir, lockName))
-		if errors.Is(err, errHeld) || errors.Is(err, os.ErrPermission) {
-			continue // somebody's, and in use or not ours
+		if errors.Is(err, errHeld) {
+			continue
 		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		errs = append(errs, sweep(dir), lock.Close())
-		swept = append(swept, filepath.Base(dir))
+		swept = append(swept, entry.Name())
 	}
 	return swept, errors.Join(errs...)
+}
+
+// ours says whether this user made a directory. In one like /tmp anybody may make
+// what looks like a cage, and list in it what root should kill.
+func ours(entry fs.DirEntry) bool {
+	info, err := entry.Info()
+	if err != nil {
+		return false // gone
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && int(stat.Uid) == os.Geteuid()
 }
 
 // readGroups returns the cgroups that a cage wrote down. A name that is not the
@@ -151,11 +180,16 @@ func readGroups(dir string) ([]string, error) {
 	}
 	defer f.Close()
 	var groups []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if filepath.Base(lines.Text()) != filepath.Base(dir) {
-			return nil, fmt.Errorf("%s: %q is not a cgroup of this cluster; remove it by hand", f.Name(), lines.Text())
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		g := lines.Text()
+		if !filepath.IsAbs(g) || g != filepath.Join(filepath.Dir(g), filepath.Base(dir)) {
+			return nil, fmt.Errorf("%s: %q is not a cgroup of this cluster; remove it by hand", f.Name(), g)
 		}
-		groups = append(groups, lines.Text())
+		groups = append(groups, g)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
 	}
 	return groups, nil
 }

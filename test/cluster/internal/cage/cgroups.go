@@ -48,6 +48,12 @@ func hierarchies() ([]hierarchy, error) {
 	if err != nil {
 		return nil, err
 	}
+	return chooseHierarchies(mounts, own)
+}
+
+// chooseHierarchies picks one mount of each hierarchy that matters, of those that
+// show a process with this membership.
+func chooseHierarchies(mounts []*mountinfo.Info, own map[string]string) ([]hierarchy, error) {
 	var all []hierarchy
 	seen := map[string]bool{} // one hierarchy may be mounted in several places
 	for _, m := range mounts {
@@ -63,11 +69,11 @@ func hierarchies() ([]hierarchy, error) {
 		if !ok || seen[controllers] {
 			continue
 		}
-		seen[controllers] = true
 		below, err := filepath.Rel(m.Root, path)
-		if err != nil {
-			return nil, fmt.Errorf("cgroup %s is not below %s, the root of %s: %w", path, m.Root, m.Mountpoint, err)
+		if err != nil || !filepath.IsLocal(below) {
+			continue // it shows other cgroups; another mount may show this one
 		}
+		seen[controllers] = true
 		options := controllers
 		if strings.HasPrefix(controllers, "name=") {
 			options = "none," + controllers
@@ -88,14 +94,20 @@ func membership() (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the cgroups of this process: %w", err)
 	}
+	return parseMembership(string(data)), nil
+}
+
+// parseMembership reads /proc/PID/cgroup, see cgroups(7): ID:controllers:path. Of
+// v2 there are no controllers.
+func parseMembership(lines string) map[string]string {
 	own := map[string]string{}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+	for line := range strings.Lines(lines) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(fields) == 3 {
 			own[fields[1]] = fields[2]
 		}
 	}
-	return own, nil
+	return own
 }
 
 // v1Controllers picks the controllers, or the name, out of a mount's options.

@@ -101,13 +101,15 @@ func (c *Cage) processesInside(name string) ([]string, error) {
 	return found, nil
 }
 
-// isZombie says whether a process has ended and waits for its parent to ask.
+// isZombie says whether a process has ended and waits for its parent to ask. One
+// whose first thread alone has ended has not, though it has the same state.
 func isZombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	// The state follows the last parenthesis: a name may hold any other.
-	rest := stat[bytes.LastIndexByte(stat, ')')+1:]
-	return len(rest) > 1 && (rest[1] == 'Z' || rest[1] == 'X')
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const state, threads = 0, 17 // fields 3 and 20 of proc(5)
+	return len(fields) > threads && strings.Contains("ZX", fields[state]) && (fields[threads] == "0" || fields[threads] == "1")
 }

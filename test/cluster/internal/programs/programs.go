@@ -42,9 +42,9 @@ var Names = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-
 // at once, also of two processes, build once.
 func Kubernetes(ctx context.Context, log io.Writer) (string, error) {
 	if dir := os.Getenv(Environment); dir != "" {
-		return dir, nil
+		return readyMade(dir)
 	}
-	source, err := source(ctx)
+	source, err := source()
 	if err != nil {
 		return "", err
 	}
@@ -73,10 +73,35 @@ func Kubernetes(ctx context.Context, log io.Writer) (string, error) {
 	return dir, nil
 }
 
-// Copy puts the programs of a directory that Kubernetes returned into another one.
+// readyMade checks the directory that Environment names. A relative name is
+// relative to the package that is tested, which is seldom what was meant.
+func readyMade(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, file))
+	}
+	if err != nil {
+		return "", fmt.Errorf("find Kubernetes where %s says: %w", Environment, err)
+	}
+	return dir, nil
+}
+
+// Copy puts what is in a directory that Kubernetes returned into another one, in
+// place of what has the same names there.
 func Copy(from, to string) error {
-	for _, name := range append([]string{file}, Names...) {
-		if err := os.Remove(filepath.Join(to, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	source, err := os.Stat(from)
+	if err != nil {
+		return fmt.Errorf("copy Kubernetes: %w", err)
+	}
+	if target, err := os.Stat(to); err == nil && os.SameFile(source, target) {
+		return nil
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("copy Kubernetes: %w", err)
+	}
+	for _, entry := range entries {
+		if err := os.Remove(filepath.Join(to, entry.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("replace an older Kubernetes: %w", err)
 		}
 	}
@@ -111,11 +136,14 @@ func Static(ctx context.Context, pkg, dir string) (string, error) {
 	if ready := os.Getenv(Environment); ready != "" {
 		return filepath.Join(ready, path.Base(pkg)), nil
 	}
-	source, err := source(ctx)
+	source, err := source()
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(dir, path.Base(pkg))
+	out, err := filepath.Abs(filepath.Join(dir, path.Base(pkg))) // the build runs elsewhere
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
 	var log strings.Builder
 	if err := goBuild(ctx, source, out, pkg, &log); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, log.String())
@@ -132,17 +160,21 @@ func goBuild(ctx context.Context, dir, out, pkg string, log io.Writer, flags ...
 }
 
 // source returns the directory of this module. The running test, or program, was
-// started somewhere in it.
-func source(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "stella/test/cluster")
-	out, err := cmd.Output()
+// started somewhere in the repository.
+func source() (string, error) {
+	start, err := os.Getwd()
 	if err != nil {
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, exit.Stderr)
-		}
-		return "", fmt.Errorf("find the module stella/test/cluster from here (run it inside the repository): %w", err)
+		return "", fmt.Errorf("find the sources of Kubernetes: %w", err)
 	}
-	return strings.TrimSpace(string(out)), nil
+	for dir := start; ; dir = filepath.Dir(dir) {
+		module := filepath.Join(dir, "test", "cluster")
+		if _, err := os.Stat(filepath.Join(module, "kubernetes", "go.mod")); err == nil {
+			return module, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("%s is not in Stella's repository, which has what Kubernetes is built from: go there, or set %s", start, Environment)
+		}
+	}
 }
 
 // key identifies what is built: the module's own files pin all others.

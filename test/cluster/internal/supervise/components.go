@@ -13,6 +13,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"stella/internal/testkit"
 	"stella/test/cluster/internal/cage"
 )
 
@@ -76,16 +77,20 @@ func (n *node) startScheduler() error {
 // cniBin are the directories that distributions put the CNI plugins in.
 var cniBin = []string{"/usr/lib/cni", "/opt/cni/bin"}
 
-func (n *node) startContainerd() error {
-	plugins := ""
+// NetworkPlugins finds the directory of the CNI plugins.
+func NetworkPlugins() (string, error) {
 	for _, dir := range cniBin {
 		if _, err := os.Stat(filepath.Join(dir, "bridge")); err == nil {
-			plugins = dir
-			break
+			return dir, nil
 		}
 	}
-	if plugins == "" {
-		return fmt.Errorf("no CNI plugins in %s: install containernetworking-plugins", strings.Join(cniBin, " or "))
+	return "", testkit.Missing("no CNI plugin bridge in " + strings.Join(cniBin, " or "))
+}
+
+func (n *node) startContainerd() error {
+	plugins, err := NetworkPlugins()
+	if err != nil {
+		return err
 	}
 	runc, err := exec.LookPath("runc")
 	if err != nil {

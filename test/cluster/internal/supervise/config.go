@@ -68,6 +68,8 @@ const (
 	insideKubeconfig = "inside.kubeconfig"
 	// DialSocket carries connections into the node's network, see dial.go.
 	DialSocket = "dial.sock"
+	// controlSocket takes changes of a running node, see control.go.
+	controlSocket = "control.sock"
 	// Logs is a directory with a file for each daemon.
 	Logs = "logs"
 	// containerdSocket is inside the node, where cAdvisor expects it.

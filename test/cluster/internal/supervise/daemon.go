@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -14,46 +15,64 @@ import (
 // name the cause, not the start-up before them.
 const tailBytes = 2 << 10
 
-// daemons are the running children of a node. A daemon that ends by itself is
-// the end of the node: a cluster without its API server is no cluster.
+// daemons are the running children of a node, by name. A daemon that ends by
+// itself is the end of the node: a cluster without its API server is no cluster.
 type daemons struct {
 	dir   string
 	ended chan error
-	all   []*exec.Cmd
+	all   map[string]*daemon
+}
+
+type daemon struct {
+	cmd     *exec.Cmd
+	done    chan struct{}
+	stopped atomic.Bool // on purpose
 }
 
 func newDaemons(dir string) *daemons {
-	return &daemons{dir: dir, ended: make(chan error, 16)}
+	return &daemons{dir: dir, ended: make(chan error, 16), all: map[string]*daemon{}}
 }
 
-// start starts a program in the cluster's directory, its output in a log there.
-// The calling goroutine must be locked to its thread for as long as the daemon
-// is to live: the kernel kills the daemon when that thread ends, and so whatever
-// kills this process.
+// start starts a program in the cluster's directory, its output at the end of a
+// log there. The calling goroutine must be locked to its thread for as long as
+// the daemon is to live: the kernel kills the daemon when that thread ends, and so
+// whatever kills this process.
 func (d *daemons) start(name, file string, args ...string) error {
-	log, err := os.Create(filepath.Join(d.dir, Logs, name+".log"))
+	log, err := os.OpenFile(filepath.Join(d.dir, Logs, name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(file, args...)
+	started := &daemon{cmd: exec.Command(file, args...), done: make(chan struct{})}
+	cmd := started.cmd
 	cmd.Dir, cmd.Stdout, cmd.Stderr = d.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
-	d.all = append(d.all, cmd)
+	d.all[name] = started
 	go func() {
+		defer close(started.done)
 		_ = cmd.Wait() // the state says it
-		d.ended <- fmt.Errorf("%s ended (%s); the end of its log:\n%s", name, cmd.ProcessState, tail(log.Name()))
+		if !started.stopped.Load() {
+			d.ended <- fmt.Errorf("%s ended (%s); the end of its log:\n%s", name, cmd.ProcessState, tail(log.Name()))
+		}
 	}()
 	return nil
 }
 
+// stop kills one daemon and waits for its end.
+func (d *daemons) stop(name string) {
+	running := d.all[name]
+	running.stopped.Store(true)
+	_ = running.cmd.Process.Kill() // ended already: as well
+	<-running.done
+}
+
 // kill ends all daemons. The cage takes what they started.
 func (d *daemons) kill() {
-	for _, cmd := range d.all {
-		_ = cmd.Process.Kill() // ended already: as well
+	for name := range d.all {
+		d.stop(name)
 	}
 }
 

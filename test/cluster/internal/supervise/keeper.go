@@ -70,7 +70,10 @@ func keep(config string) (err error) {
 		return err
 	}
 	var node *nodeProcess
-	defer func() { err = errors.Join(err, node.stop(), place.Close(), node.wait()) }()
+	defer func() {
+		node.stop()
+		err = errors.Join(err, place.Close(), node.wait())
+	}()
 	door, err := prepare(c, place.Dir)
 	if err != nil {
 		return err
@@ -95,10 +98,12 @@ func keep(config string) (err error) {
 	up = true
 	select {
 	case <-ctx.Done():
-		return nil
 	case <-node.exited:
+	}
+	if ended := node.stop(); ended {
 		return errors.New("the node ended by itself")
 	}
+	return nil
 }
 
 // prepare writes keys, kubeconfigs and the configuration. It returns what holds
@@ -264,23 +269,21 @@ func (n *nodeProcess) report(ctx context.Context) (Report, error) {
 	}
 }
 
-// stop ends the node. What it started ends with it, or with the place.
-func (n *nodeProcess) stop() error {
+// stop ends the node, and says whether it had ended before. What it started ends
+// with it, or with the place.
+func (n *nodeProcess) stop() (ended bool) {
 	if n == nil {
-		return nil
+		return false
 	}
 	n.stdin.Close()
 	select {
 	case <-n.exited: // its number may be another's by now
-		return nil
+		return true
 	default:
 	}
 	err := unix.Kill(n.cmd.Process.Pid, unix.SIGKILL)
 	<-n.exited
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	return err
+	return errors.Is(err, unix.ESRCH)
 }
 
 // wait returns when no process that the node started is left, not even as an

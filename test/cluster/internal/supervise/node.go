@@ -44,7 +44,7 @@ func runNode(dir string) error {
 	if err != nil {
 		return err
 	}
-	n := &node{Config: c, dir: dir, daemons: newDaemons(dir)}
+	n := &node{Config: c, dir: dir, daemons: newDaemons(dir), asked: make(chan request)}
 	if c.Level != API {
 		if err := n.moveIn(); err != nil {
 			return say(os.Stdout, Report{Error: err.Error()})
@@ -58,11 +58,15 @@ func runNode(dir string) error {
 	if err := say(os.Stdout, Report{Dir: dir, NodePID: os.Getpid()}); err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-n.ended:
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-n.ended:
+			return err
+		case r := <-n.asked:
+			r.answer <- n.restartKubelet(ctx, r.kubelet)
+		}
 	}
 }
 
@@ -72,6 +76,7 @@ type node struct {
 	*daemons
 	dir    string
 	client kubernetes.Interface
+	asked  chan request
 }
 
 // moveIn makes this process's namespaces a node's.
@@ -93,6 +98,10 @@ func (n *node) moveIn() error {
 		return fmt.Errorf("open the way into the node's network: %w", err)
 	}
 	go serveDial(listener)
+	if listener, err = net.Listen("unix", filepath.Join(n.dir, controlSocket)); err != nil {
+		return fmt.Errorf("open the way to change the node: %w", err)
+	}
+	go serveControl(listener, n.asked)
 	return nil
 }
 
