@@ -135,6 +135,14 @@ func (c *Cluster) mapping(object *unstructured.Unstructured) (*meta.RESTMapping,
 	return c.apply.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 }
 
+// The pauses of Eventually are a fifth of the time waited so far: what comes soon
+// is seen soon, and what takes long is not asked for so often that it takes longer,
+// which on an emulated machine it did.
+const (
+	firstPause = 10 * time.Millisecond
+	lastPause  = time.Second
+)
+
 // Eventually calls f until it returns nil; after the given time the test fails
 // with the last error that was not the end of the time itself. It is for what
 // gives no signal: prefer a watch.
@@ -142,10 +150,8 @@ func Eventually(t testing.TB, within time.Duration, f func(context.Context) erro
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	var last error
-	for {
+	for pause := firstPause; ; pause = min(pause*5/4, lastPause) {
 		err := f(ctx)
 		if err == nil {
 			return
@@ -156,7 +162,7 @@ func Eventually(t testing.TB, within time.Duration, f func(context.Context) erro
 		select {
 		case <-ctx.Done():
 			t.Fatalf("not within %v: %v", within, last)
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"time"
 )
 
 // A running node can be changed in one way: its kubelet starts again with another
@@ -19,24 +21,32 @@ type request struct {
 	answer  chan error
 }
 
+const (
+	// maxRequest bounds a configuration in bytes: the whole of a kubelet's is smaller.
+	maxRequest = 1 << 20
+	// requestWithin bounds how long a client on the same machine may take to write one.
+	requestWithin = 10 * time.Second
+)
+
 // serveControl passes requests on, one at a time, until the listener is closed.
 func serveControl(listener net.Listener, asked chan<- request) {
-	for {
-		client, err := listener.Accept()
-		if err != nil {
-			return
-		}
+	acceptAll(listener, func(client net.Conn) {
+		defer client.Close()
 		r := request{answer: make(chan error)}
-		if err := json.NewDecoder(client).Decode(&r.kubelet); err == nil {
-			asked <- r
-			var report Report
-			if err := <-r.answer; err != nil {
-				report.Error = err.Error()
-			}
-			_ = say(client, report) // gone: does not want to know
+		var report Report
+		err := client.SetReadDeadline(time.Now().Add(requestWithin))
+		if err == nil {
+			err = json.NewDecoder(io.LimitReader(client, maxRequest)).Decode(&r.kubelet)
 		}
-		client.Close()
-	}
+		if err == nil {
+			asked <- r
+			err = <-r.answer
+		}
+		if err != nil {
+			report.Error = err.Error()
+		}
+		_ = say(client, report) // gone: does not want to know
+	})
 }
 
 // RestartKubelet kills the kubelet of the cluster at dir, starts it with other

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 )
@@ -61,20 +63,19 @@ func (d *daemons) start(name, file string, args ...string) error {
 	return nil
 }
 
-// stop kills one daemon and waits for its end.
-func (d *daemons) stop(name string) {
-	running := d.all[name]
-	running.stopped.Store(true)
-	_ = running.cmd.Process.Kill() // ended already: as well
-	<-running.done
+// stop kills the daemons of these names, all before it waits for the first.
+func (d *daemons) stop(names ...string) {
+	for _, name := range names {
+		d.all[name].stopped.Store(true)
+		_ = d.all[name].cmd.Process.Kill() // ended already: as well
+	}
+	for _, name := range names {
+		<-d.all[name].done
+	}
 }
 
 // kill ends all daemons. The cage takes what they started.
-func (d *daemons) kill() {
-	for name := range d.all {
-		d.stop(name)
-	}
-}
+func (d *daemons) kill() { d.stop(slices.Collect(maps.Keys(d.all))...) }
 
 // tail returns the end of a file, for an error message.
 func tail(name string) string {

@@ -22,33 +22,41 @@ const maxLine = 512
 // dialWithin bounds a connection inside one machine.
 const dialWithin = 10 * time.Second
 
-// serveDial answers on a Unix socket until it is closed.
-func serveDial(listener net.Listener) {
+// acceptAll serves each connection in a goroutine of its own until the listener is
+// closed. A machine that has no descriptor left has one again later.
+func acceptAll(listener net.Listener, serve func(net.Conn)) {
 	for {
 		client, err := listener.Accept()
-		if err != nil {
+		switch {
+		case err == nil:
+			go serve(client)
+		case errors.Is(err, net.ErrClosed):
 			return
+		default:
+			time.Sleep(firstPause)
 		}
-		go serveOne(client)
 	}
 }
 
-func serveOne(client net.Conn) {
-	defer client.Close()
-	address, err := readLine(client)
-	if err != nil {
-		return
-	}
-	server, err := net.DialTimeout("tcp", address, dialWithin)
-	if err != nil {
-		text := strings.ReplaceAll(err.Error(), "\n", " ")
-		fmt.Fprintln(client, text[:min(len(text), maxLine-1)])
-		return
-	}
-	defer server.Close()
-	if _, err := fmt.Fprintln(client); err == nil {
-		splice(client, server)
-	}
+// serveDial answers on a Unix socket until it is closed.
+func serveDial(listener net.Listener) {
+	acceptAll(listener, func(client net.Conn) {
+		defer client.Close()
+		var server net.Conn
+		address, err := readLine(client)
+		if err == nil {
+			server, err = net.DialTimeout("tcp", address, dialWithin)
+		}
+		if err != nil {
+			text := strings.ReplaceAll(err.Error(), "\n", " ")
+			fmt.Fprintln(client, text[:min(len(text), maxLine-1)])
+			return
+		}
+		defer server.Close()
+		if _, err := fmt.Fprintln(client); err == nil {
+			splice(client, server)
+		}
+	})
 }
 
 // readLine reads one line and not a byte more: the rest is the connection's.
@@ -100,11 +108,14 @@ func Dial(ctx context.Context, socket, address string) (net.Conn, error) {
 
 func ask(ctx context.Context, c net.Conn, address string) error {
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	if _, err := fmt.Fprintln(c, address); err != nil {
-		return err
+	_, err := fmt.Fprintln(c, address)
+	var answer string
+	if err == nil {
+		answer, err = readLine(c)
 	}
-	answer, err := readLine(c)
+	if !stop() { // the connection is closed, or about to be
+		return context.Cause(ctx)
+	}
 	if err == nil && answer != "" {
 		err = errors.New(answer)
 	}
@@ -114,19 +125,13 @@ func ask(ctx context.Context, c net.Conn, address string) error {
 // Forward leads every connection of a listener to an address in the node's
 // network, until the listener is closed.
 func Forward(listener net.Listener, socket, address string) {
-	for {
-		client, err := listener.Accept()
+	acceptAll(listener, func(client net.Conn) {
+		defer client.Close()
+		server, err := Dial(context.Background(), socket, address)
 		if err != nil {
-			return
+			return // the client sees a connection that ends, as from a server that ended
 		}
-		go func() {
-			defer client.Close()
-			server, err := Dial(context.Background(), socket, address)
-			if err != nil {
-				return // the client sees a connection that ends, as from a server that ended
-			}
-			defer server.Close()
-			splice(client, server)
-		}()
-	}
+		defer server.Close()
+		splice(client, server)
+	})
 }

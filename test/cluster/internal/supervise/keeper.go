@@ -52,16 +52,16 @@ func Run(args []string) int {
 func keep(config string) (err error) {
 	ctx, stop := signal.NotifyContext(untilEOF(os.Stdin), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var c Config
-	if err := json.Unmarshal([]byte(config), &c); err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
-	}
 	up := false
 	defer func() {
 		if err != nil && !up {
 			err = say(os.Stdout, Report{Error: err.Error()})
 		}
 	}()
+	var c Config
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
 	if swept, err := cage.Sweep(c.Base); err != nil {
 		return fmt.Errorf("remove what earlier clusters %v left: %w", swept, err)
 	}
@@ -247,25 +247,28 @@ func startInside(cmd *exec.Cmd, place *cage.Cage) error {
 
 // report waits for the node's word.
 func (n *nodeProcess) report(ctx context.Context) (Report, error) {
-	var r Report
-	got := make(chan error, 1)
+	got := make(chan Report, 1)
 	go func() {
+		var r Report
 		line, err := n.out.ReadBytes('\n')
-		if err == nil {
-			err = json.Unmarshal(line, &r)
-		} else {
+		if err != nil {
 			err = errors.New("the node ended before it was up")
+		} else {
+			err = json.Unmarshal(line, &r)
 		}
-		got <- err
+		if err != nil {
+			r.Error = err.Error()
+		}
+		got <- r
 	}()
 	select {
-	case err := <-got:
-		if err == nil && r.Error != "" {
-			err = errors.New(r.Error)
+	case r := <-got:
+		if r.Error != "" {
+			return Report{}, errors.New(r.Error)
 		}
-		return r, err
+		return r, nil
 	case <-ctx.Done():
-		return r, errors.New("nobody waits for the cluster any more")
+		return Report{}, errors.New("nobody waits for the cluster any more")
 	}
 }
 

@@ -27,8 +27,12 @@ import (
 // an emulated one.
 const startWithin = 5 * time.Minute
 
-// lookEvery is how often something that gives no signal is looked at.
-const lookEvery = 50 * time.Millisecond
+// The pauses between two looks at something that gives no signal are a fifth of
+// the time waited so far: looking costs, most of all on an emulated machine.
+const (
+	firstPause = 10 * time.Millisecond
+	lastPause  = time.Second
+)
 
 // runNode is the node: it starts the daemons, says that they are up, and ends
 // with everything when standard input does.
@@ -190,9 +194,7 @@ func (n *node) ready(ctx context.Context) error {
 // await calls f until it succeeds, a daemon ends, or the time is up; then the
 // last error tells why.
 func (n *node) await(ctx context.Context, what string, f func(context.Context) error) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
+	for pause := firstPause; ; pause = min(pause*5/4, lastPause) {
 		err := f(ctx)
 		if err == nil {
 			return nil
@@ -202,7 +204,7 @@ func (n *node) await(ctx context.Context, what string, f func(context.Context) e
 			return fmt.Errorf("wait for %s: %w: %w", what, context.Cause(ctx), err)
 		case ended := <-n.ended:
 			return ended
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }
