@@ -24,6 +24,7 @@ func names() []string {
 var programs = map[string]string{
 	"containerd":              "containerd",
 	"docker-registry":         "docker-registry",
+	"kubectl":                 "kubernetes-client",
 	"nsenter":                 "util-linux",
 	"prometheus":              "prometheus",
 	"prometheus-alertmanager": "prometheus-alertmanager",

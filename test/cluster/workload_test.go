@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"stella/internal/testkit"
 	"stella/test/cluster"
 )
 
@@ -78,12 +79,9 @@ func TestDeploymentRollsOut(t *testing.T) {
 
 // A kubectl that somebody else installed on this machine works with the kubeconfig as well.
 func TestOtherKubectl(t *testing.T) {
+	testkit.Need(t, testkit.Program("kubectl"))
 	c := cluster.Start(t, cluster.Options{})
-	found, err := exec.LookPath("kubectl")
-	if err != nil {
-		t.Skip("capability kubectl: there is no other on this machine's PATH")
-	}
-	out, err := exec.CommandContext(t.Context(), found, "--kubeconfig", c.Kubeconfig, "get", "node", cluster.NodeName, "--output", "json").Output()
+	out, err := exec.CommandContext(t.Context(), "kubectl", "--kubeconfig", c.Kubeconfig, "get", "node", cluster.NodeName, "--output", "json").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

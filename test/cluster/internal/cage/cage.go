@@ -33,9 +33,6 @@ const (
 	// groupsName lists the cage's cgroups, so that a sweep from another cgroup,
 	// or another session, finds them.
 	groupsName = "cgroups"
-	// sweepLock serializes making, removing and sweeping: a directory without its
-	// lock is not a leftover yet, or not any more.
-	sweepLock = ".stella-cluster.lock"
 )
 
 // emptyWithin bounds how long the kernel may need to let go of killed processes:
@@ -241,16 +238,17 @@ func tryLock(name string) (*os.File, error) {
 	return f, nil
 }
 
-// exclusively waits until no other process makes or sweeps cages below base.
+// exclusively waits until no other process makes, removes or sweeps cages below
+// base: a directory without its lock is not a leftover yet, or not any more. What
+// is locked is base itself, so that no file is left.
 func exclusively(base string) (func(), error) {
-	name := filepath.Join(base, fmt.Sprintf("%s.%d", sweepLock, os.Geteuid()))
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := os.Open(base)
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", base, err)
+		return nil, fmt.Errorf("lock the place for clusters: %w", err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", name, err)
+		return nil, fmt.Errorf("lock %s: %w", base, err)
 	}
 	return func() { f.Close() }, nil
 }

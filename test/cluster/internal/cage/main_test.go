@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,7 +189,7 @@ func mountTmpfs(t *testing.T, dir string, flags uintptr, data string) {
 	})
 }
 
-// cages lists what is in a base directory apart from the lock.
+// cages lists what is in a base directory.
 func cages(t *testing.T, base string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(base)
@@ -201,7 +200,7 @@ func cages(t *testing.T, base string) []string {
 	for _, entry := range entries {
 		names = append(names, entry.Name())
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, sweepLock) })
+	return names
 }
 
 // everyHierarchy finds cgroups of this test's cages wherever they are.
