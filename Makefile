@@ -39,7 +39,7 @@ kubernetes: ## Build Kubernetes into the cache, once: minutes
 e2e: kubernetes ## Run the tests that need a real Kubernetes, on this machine and in one with cgroup v2
 	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-cluster test-v2
 
-e2e-cluster: ## Of e2e, what runs on this machine
+e2e-cluster: kubernetes ## Of e2e, what runs on this machine
 	@$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 ./...
 
 # What a node takes, beside Kubernetes, that is not in a machine of test/vm as it is.
@@ -97,12 +97,12 @@ bench-scan: ## Measure stella, the floor and the peers on the same images (root,
 	for kind in small medium large wide manyfiles; do $(GO) run ./bench/scanbench -o markdown $$kind; done
 
 fuzz: ## Run every fuzz target for FUZZTIME
-	@for package in $$($(GO) list ./...); do \
+	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "fuzz: $$package $$target"; \
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$package; \
 		done; \
-	done
+	done; done
 
 clean: ## Remove what was built, but not the benchmark's images
 	rm -rf bin
