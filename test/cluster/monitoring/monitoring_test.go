@@ -74,7 +74,7 @@ groups:
 - name: memory
   rules:
   - alert: HoldsMuch
-    expr: container_memory_working_set_bytes{container="c"} > 48*1024*1024
+    expr: container_memory_working_set_bytes{container="c",metrics_path="/metrics/cadvisor"} > 48*1024*1024
     labels: {severity: warning}
     annotations: {summary: '{{ $labels.pod }} holds {{ $value | humanize1024 }}B'}
 `
