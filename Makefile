@@ -36,8 +36,7 @@ CLUSTER := cd test/cluster && CGO_ENABLED=0 GOFLAGS=-trimpath
 kubernetes: ## Build Kubernetes into the cache, once: minutes
 	@$(CLUSTER) $(GO) run ./up -build
 
-e2e: kubernetes ## Run the tests that need a real Kubernetes, on this machine and in one with cgroup v2
-	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-cluster test-v2
+e2e: e2e-cluster test-v2 ## Run the tests that need a real Kubernetes, on this machine and in one with cgroup v2
 
 e2e-cluster: kubernetes ## Of e2e, what runs on this machine
 	@$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 ./...
