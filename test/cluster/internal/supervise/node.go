@@ -145,7 +145,7 @@ func (n *node) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	config.QPS = -1 // no limit: it looks every 50 ms
+	config.QPS = -1 // no limit: it looks often at first
 	if n.client, err = kubernetes.NewForConfig(config); err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
