@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -154,10 +155,25 @@ func (n *node) connect(ctx context.Context) error {
 	})
 }
 
-// loadPause imports the image of pod sandboxes, once containerd answers.
+// loadPause imports the image of pod sandboxes, once containerd answers, and waits
+// until its part for Kubernetes, which hears of images by events, has it too: it
+// marks them then. A pod before that would ask a registry that does not exist.
 func (n *node) loadPause(ctx context.Context) error {
-	return n.await(ctx, "containerd to take an image", func(ctx context.Context) error {
-		out, err := exec.CommandContext(ctx, "ctr", "--address", containerdSocket, "--namespace", "k8s.io", "images", "import", n.PauseImage).CombinedOutput()
+	images := []string{"--address", containerdSocket, "--namespace", "k8s.io", "images"}
+	if err := n.await(ctx, "containerd to take an image", func(ctx context.Context) error {
+		out, err := exec.CommandContext(ctx, "ctr", append(images, "import", n.PauseImage)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return n.await(ctx, "containerd to know an image", func(ctx context.Context) error {
+		out, err := exec.CommandContext(ctx, "ctr", append(images, "list", "--quiet", `labels."io.cri-containerd.image"==managed`)...).CombinedOutput()
+		if err == nil && !strings.Contains(string(out), n.PauseRef) {
+			err = errors.New("it is not marked")
+		}
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
