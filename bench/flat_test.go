@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,10 @@ const (
 	// slack is how far apart the peaks of a flat line may lie. Pages of the
 	// binary come and go with the kernel's readahead, garbage with the moment of a collection.
 	slack = 4 << 20
+	// attempts is how often a peak beyond the slack is measured: where other work
+	// keeps the collector from a processor, garbage heaps up (7 MB of heap became
+	// 13 MB, of which 4 MB lived). What grows with the image is there every time.
+	attempts = 3
 )
 
 // binary builds stella as it is released.
@@ -109,20 +114,25 @@ func TestMemoryIsFlat(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				rss, got := scan(t, stella, img.Path)
-				if want := p.Visible() + 1; got != want { // and base-files
-					t.Errorf("%+v: %d components, want %d", p, got, want)
+				peak := int64(math.MaxInt64)
+				// The first two are the ground that the third is compared with.
+				for i := 0; i == 0 || i < attempts && len(line) == 2 && peak-line[1] > slack; i++ {
+					rss, got := scan(t, stella, img.Path)
+					if want := p.Visible() + 1; got != want { // and base-files
+						t.Errorf("%+v: %d components, want %d", p, got, want)
+					}
+					t.Logf("%4d layers, %7d files, %6d packages: peak RSS %.1f MiB", p.Layers, p.Files, p.Packages, float64(rss)/(1<<20))
+					if rss > limit {
+						t.Errorf("%+v: peak RSS of %d bytes is beyond the limit", p, rss)
+					}
+					peak = min(peak, rss)
 				}
-				t.Logf("%4d layers, %7d files, %6d packages: peak RSS %.1f MiB", p.Layers, p.Files, p.Packages, float64(rss)/(1<<20))
-				if rss > limit {
-					t.Errorf("%+v: peak RSS of %d bytes is beyond the limit", p, rss)
-				}
-				line = append(line, rss)
+				line = append(line, peak)
 				os.RemoveAll(img.Path)
 			}
 			// The first is too small to fill the fixed buffers; from then on nothing may grow.
 			if grown := line[2] - line[1]; grown > slack {
-				t.Errorf("ten times as many %s take %d KiB more", name, grown>>10)
+				t.Errorf("ten times as many %s take %d KiB more, each of %d times", name, grown>>10, attempts)
 			}
 		})
 	}
