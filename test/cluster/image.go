@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"stella/test/cluster/internal/programs"
+	"stella/test/cluster/internal/supervise"
 )
 
 // hog is the program of pod sandboxes, which pause, and of most tests' pods.
@@ -36,10 +38,13 @@ func (c *Cluster) Load(t testing.TB, pkg string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := c.Command(t.Context(), "ctr", "--namespace", "k8s.io", "images", "import", archive).CombinedOutput(); err != nil {
-		t.Fatalf("load %s: %v\n%s", pkg, err, out)
+	ctr := func(ctx context.Context, args ...string) *exec.Cmd { return c.Command(ctx, "ctr", args...) }
+	if err := supervise.ImportImage(t.Context(), ctr, archive); err != nil {
+		t.Fatalf("load %s: %v", pkg, err)
 	}
-	return reference(pkg)
+	ref := reference(pkg)
+	Eventually(t, time.Minute, func(ctx context.Context) error { return supervise.KnowsImage(ctx, ctr, ref) })
+	return ref
 }
 
 func reference(pkg string) string { return "stella.test/" + path.Base(pkg) + ":test" }

@@ -23,8 +23,11 @@ const settle = 3 * time.Minute
 // singleProcessOOMKill, the kernel kills one process; on v2 as the kubelet sets it
 // up otherwise it kills the whole container.
 func TestKills(t *testing.T) {
-	// The kubelet's default waits 10s before the first restart; it is the same wait.
-	short := map[string]any{"maxContainerRestartPeriod": "2s"}
+	// The kubelet's default waits 10s before the second restart; it is the same
+	// wait. Not less: the kubelet looks again after 2 to 3s, says CrashLoopBackOff
+	// if it still waits then, and says it until it restarts. With 2s that is so
+	// short that a poll every second misses it for minutes.
+	short := map[string]any{"maxContainerRestartPeriod": "6s"}
 	c := own(t, cluster.Options{Level: cluster.Node, Kubelet: map[string]any{"singleProcessOOMKill": true, "crashLoopBackOff": short}})
 	log := followKernelLog(t)
 	t.Run("one process", func(t *testing.T) { oneProcess(t, c, log) })

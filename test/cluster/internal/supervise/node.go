@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -155,30 +156,43 @@ func (n *node) connect(ctx context.Context) error {
 	})
 }
 
-// loadPause imports the image of pod sandboxes, once containerd answers, and waits
-// until its part for Kubernetes, which hears of images by events, has it too: it
-// marks them then. A pod before that would ask a registry that does not exist.
+// loadPause imports the image of pod sandboxes, once containerd answers.
 func (n *node) loadPause(ctx context.Context) error {
-	images := []string{"--address", containerdSocket, "--namespace", "k8s.io", "images"}
+	ctr := func(ctx context.Context, args ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, "ctr", append([]string{"--address", containerdSocket}, args...)...)
+	}
 	if err := n.await(ctx, "containerd to take an image", func(ctx context.Context) error {
-		out, err := exec.CommandContext(ctx, "ctr", append(images, "import", n.PauseImage)...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
+		return ImportImage(ctx, ctr, n.PauseImage)
 	}); err != nil {
 		return err
 	}
 	return n.await(ctx, "containerd to know an image", func(ctx context.Context) error {
-		out, err := exec.CommandContext(ctx, "ctr", append(images, "list", "--quiet", `labels."io.cri-containerd.image"==managed`)...).CombinedOutput()
-		if err == nil && !strings.Contains(string(out), n.PauseRef) {
-			err = errors.New("it is not marked")
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
+		return KnowsImage(ctx, ctr, n.PauseRef)
 	})
+}
+
+// ImportImage gives an image archive to containerd through its program ctr. Pods
+// can have it when [KnowsImage] says so.
+func ImportImage(ctx context.Context, ctr func(context.Context, ...string) *exec.Cmd, archive string) error {
+	if out, err := ctr(ctx, "--namespace", "k8s.io", "images", "import", archive).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// KnowsImage tells, by nil, that an imported image has come to containerd's part
+// for Kubernetes. That hears of images by events and marks those it knows; a pod
+// before that is told that the image is absent, or asks a registry that does not
+// exist, and backs off for seconds.
+func KnowsImage(ctx context.Context, ctr func(context.Context, ...string) *exec.Cmd, ref string) error {
+	out, err := ctr(ctx, "--namespace", "k8s.io", "images", "list", "--quiet", `labels."io.cri-containerd.image"==managed`).CombinedOutput()
+	if err == nil && !slices.Contains(strings.Fields(string(out)), ref) {
+		err = errors.New("it is not marked")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", ref, err, out)
+	}
+	return nil
 }
 
 // ready says what is missing until a pod can be scheduled and started.
