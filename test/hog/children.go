@@ -55,11 +55,15 @@ func declareChild(p *parameters) runner {
 func declareChildExit(p *parameters) runner {
 	code := p.code()
 	n := p.size()
+	after := p.duration("after", 0, 0, "the `TIME` from the end of the child to the exit")
 	return func(h *hog) error {
 		if err := h.start(1, *n, childStays); err != nil {
 			return err
 		}
 		if err := h.waitForChildren(); err != nil {
+			return err
+		}
+		if err := h.wait(after.Duration); err != nil {
 			return err
 		}
 		return exitCode(code.value)
