@@ -101,13 +101,17 @@ type layer struct {
 // layers are in order of precedence: the first prefix that fits counts. A
 // package below internal/ that is not listed is a leaf.
 var layers = []layer{
-	{"command", "stella/cmd/", 4, false},
-	{"bench", "stella/bench/", 4, true},
-	{"test machine", "stella/test/vm", 4, true},
-	{"test cluster", "stella/test/cluster", 5, true}, // a module of its own
-	{"test", "stella/test/", 4, false},
-	{"command line", "stella/internal/cli", 3, true},
+	{"command", "stella/cmd/", 6, false},
+	{"bench", "stella/bench/", 6, true},
+	{"test machine", "stella/test/vm", 6, true},
+	{"test cluster", "stella/test/cluster", 7, true}, // a module of its own
+	{"test", "stella/test/", 6, false},
+	{"command line", "stella/internal/cli", 5, true},
+	{"server", "stella/internal/server", 5, true},
+	{"client", "stella/internal/client", 4, true},
+	{"domain scanner", "stella/internal/scanner", 3, true}, // many scans, over scan
 	{"domain scan", "stella/internal/scan", 2, true},
+	{"domain doctor", "stella/internal/doctor", 2, true},
 	{"leaf", "stella/internal/", 1, true},
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"stella/internal/bytesize"
 )
 
 const chartRows = 8
@@ -37,7 +39,7 @@ func chart(cols []int64, budget int64, elapsed time.Duration, g glyphs) string {
 	for r := chartRows - 1; r >= 0; r-- {
 		label := ""
 		if r == budgetRow || r == chartRows-1 {
-			label = bytesText(int64(row * float64(r+1)))
+			label = bytesize.Text(int64(row * float64(r+1)))
 		}
 		fmt.Fprintf(&b, "%10s ", label)
 		for _, v := range cols {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"stella/internal/bytesize"
 	"stella/internal/scan"
 	"stella/internal/spool"
 )
@@ -30,11 +31,11 @@ type engineFlags struct {
 	timeout       time.Duration
 	tmpDir        string
 
-	memory   size
+	memory   bytesize.Size
 	workers  int
 	cacheDir string
 	noCache  bool
-	cacheMax size
+	cacheMax bytesize.Size
 	progress string
 }
 

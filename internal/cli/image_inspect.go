@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"stella/internal/bytesize"
 	"stella/internal/scan/image"
 )
 
@@ -158,7 +159,7 @@ func (r *imageReport) writeText(w io.Writer, width int) error {
 		line("Created", r.Created.UTC().Format(time.RFC3339))
 	}
 	if r.Size != nil {
-		line("Size", fmt.Sprintf("%s (%d bytes)", bytesText(*r.Size), *r.Size))
+		line("Size", fmt.Sprintf("%s (%d bytes)", bytesize.Text(*r.Size), *r.Size))
 	}
 	line("Layers", countText(int64(r.Manifest.LayerCount)))
 	if r.Manifest.FileCount != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"stella/internal/bytesize"
 	"stella/internal/scan/image"
 )
 
@@ -176,7 +177,7 @@ func sizeText(n int64) string {
 	if n < 0 {
 		return "-"
 	}
-	return bytesText(n)
+	return bytesize.Text(n)
 }
 
 // stepText is a build step without the shell that every one of them begins with.

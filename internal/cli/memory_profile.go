@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"stella/internal/bytesize"
 	"stella/internal/proc"
 	"stella/internal/scan"
 )
@@ -62,14 +63,14 @@ func (p *memoryProfile) end() error {
 // writeReport writes what was found, for people. s is nil where the scan failed.
 func (p *memoryProfile) writeReport(w io.Writer, s *scan.Stats, width int, g glyphs) {
 	fmt.Fprintf(w, "\nMemory (resident set, %s samples in %s)\n", countText(p.total.samples), durationText(p.elapsed))
-	fmt.Fprintf(w, "  peak    %s, of which %s are pages of the binary\n", bytesText(p.total.peak), bytesText(p.file))
-	fmt.Fprintf(w, "  mean    %s\n", bytesText(p.total.mean()))
-	fmt.Fprintf(w, "  budget  %s\n\n", bytesText(p.budget))
+	fmt.Fprintf(w, "  peak    %s, of which %s are pages of the binary\n", bytesize.Text(p.total.peak), bytesize.Text(p.file))
+	fmt.Fprintf(w, "  mean    %s\n", bytesize.Text(p.total.mean()))
+	fmt.Fprintf(w, "  budget  %s\n\n", bytesize.Text(p.budget))
 
 	tw := newTable(w)
 	fmt.Fprintln(tw, "PHASE\tPEAK\tMEAN\tSAMPLES")
 	for _, u := range p.phases {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", cmp.Or(string(u.phase), "open"), bytesText(u.peak), bytesText(u.mean()), countText(u.samples))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", cmp.Or(string(u.phase), "open"), bytesize.Text(u.peak), bytesize.Text(u.mean()), countText(u.samples))
 	}
 	tw.Flush()
 	if len(p.layers) > 0 {
@@ -80,7 +81,7 @@ func (p *memoryProfile) writeReport(w io.Writer, s *scan.Stats, width int, g gly
 		tw := newTable(w)
 		fmt.Fprintln(tw, "LAYER\tSIZE\tEXTRACTOR\tFILE")
 		for _, f := range s.LargestSpools {
-			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\n", f.Layer, bytesText(f.Size), f.Extractor, printable(f.Path))
+			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\n", f.Layer, bytesize.Text(f.Size), f.Extractor, printable(f.Path))
 		}
 		tw.Flush()
 	}
@@ -110,8 +111,8 @@ func (p *memoryProfile) writeLayers(w io.Writer, s *scan.Stats) {
 	fmt.Fprintln(tw, "LAYER\tPEAK\tMEAN\tCOMPRESSED\tENTRIES\tPACKAGES\tTIME")
 	for _, i := range indexes[:min(len(indexes), maxRows)] {
 		u, l := p.layers[i], stats[i]
-		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i, bytesText(u.peak), bytesText(u.mean()),
-			bytesText(l.Compressed), countText(l.Entries), countText(l.Packages), durationText(l.Duration))
+		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i, bytesize.Text(u.peak), bytesize.Text(u.mean()),
+			bytesize.Text(l.Compressed), countText(l.Entries), countText(l.Packages), durationText(l.Duration))
 	}
 	tw.Flush()
 	if more := len(indexes) - maxRows; more > 0 {

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"stella/internal/bytesize"
 	"stella/internal/scan"
 )
 
@@ -51,7 +52,7 @@ func writeTimes(w io.Writer, s *scan.Stats) {
 			percent(int64(r.Duration), int64(sum)), countText(r.Files), countText(r.Packages))
 	}
 	tw.Flush()
-	fmt.Fprintf(w, "\nTemporary disk space: %s at most.\n", bytesText(s.PeakDisk))
+	fmt.Fprintf(w, "\nTemporary disk space: %s at most.\n", bytesize.Text(s.PeakDisk))
 }
 
 func percent(part, whole int64) string {

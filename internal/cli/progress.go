@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"stella/internal/bytesize"
 	"stella/internal/scan"
 )
 
@@ -105,7 +106,7 @@ func progressText(subject string, s scan.Snapshot, fileLast bool) string {
 		fmt.Fprintf(&b, " (%d cached)", s.Cached)
 	}
 	if s.Total > 0 {
-		fmt.Fprintf(&b, "  %d%% of %s", s.Read*100/s.Total, bytesText(s.Total))
+		fmt.Fprintf(&b, "  %d%% of %s", s.Read*100/s.Total, bytesize.Text(s.Total))
 	}
 	fmt.Fprintf(&b, "  %s", packages)
 	if file := currentFile(s); fileLast && file != "" {
