@@ -3,7 +3,9 @@
 //
 // Vocabulary: a [Group] is one cgroup directory made by this package, with a
 // memory limit and no swap. [Probe] says whether this process may make one,
-// where, and if not why not.
+// where, and if not why not. The working set is the usage without the page cache
+// that the kernel would drop first. [MemoryCeiling] is what this process and all
+// that it starts may use together.
 //
 // Hazards:
 //
@@ -18,6 +20,9 @@
 //   - On v2 a cgroup that holds processes cannot hand controllers to children,
 //     so groups are made beside this process's cgroup before they are made in it.
 //   - The kill counter is read from the group itself and is gone after Close.
+//   - A counted kill need not come from the group's own limit: the kernel also counts
+//     there when a cgroup above, or the whole machine, had no memory left. Then the
+//     peak is well below the limit.
 package cgroup
 
 import (
@@ -65,15 +70,25 @@ type Limit struct {
 	// Memory is the limit in bytes, rounded down to a page by the kernel.
 	// Swap is always denied, so that the limit is a limit of real memory.
 	Memory int64
+	// High is the usage in bytes from which the kernel reclaims page cache in the
+	// processes' own time and slows them down; 0 is none. Only v2 has it.
+	High int64
+	// KillGroup makes the kernel kill all processes of the group when it kills
+	// one for want of memory. Only v2 has it; on v1 it kills one.
+	KillGroup bool
 }
 
 // Stats are the counters of one group.
 type Stats struct {
-	// Peak is the highest usage in bytes, page cache included. It is 0 where
-	// the kernel keeps none (cgroup v2 before Linux 5.19).
+	// Peak is the highest usage in bytes, page cache included, since the group was
+	// made or since [Group.ResetPeak]. It is 0 where the kernel keeps none (cgroup v2
+	// before Linux 5.19).
 	Peak int64
 	// Current is the usage now in bytes, page cache included.
 	Current int64
+	// WorkingSet is Current without the page cache that was not used lately
+	// (inactive_file of memory.stat), in bytes: what the kernel cannot drop at once.
+	WorkingSet int64
 	// OOMKills counts the processes of this group that the kernel killed for
 	// want of memory, whichever limit fired. Where memory.oom.group makes the
 	// kernel kill a whole group (v2), it can count the victim twice. On v1 it
@@ -86,6 +101,18 @@ type Stats struct {
 // ErrUnsupported is matched by every error that means that this process cannot
 // make memory cgroups here.
 var ErrUnsupported = errors.New("memory cgroups cannot be used here")
+
+// ErrNoReset says that the kernel cannot begin a new peak (cgroup v2 before Linux
+// 6.12), so that peaks are since the group was made.
+var ErrNoReset = errors.New("this kernel cannot begin a new peak of a cgroup")
+
+// Ceiling is a bound on memory, and where it comes from.
+type Ceiling struct {
+	// Bytes is the least of all bounds that were found.
+	Bytes int64
+	// Source is the file that says so.
+	Source string
+}
 
 // UnsupportedError carries the probe that failed; it matches [ErrUnsupported].
 type UnsupportedError struct {

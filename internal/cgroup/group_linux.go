@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,9 @@ type Group struct {
 	dir     string
 	version int
 	home    string // v1: the cgroup that this process's threads return to
+
+	mu   sync.Mutex
+	peak *os.File // v2, after ResetPeak: the open file that the new peak belongs to
 }
 
 // New makes a group with a limit. The name is a prefix for people who look at
@@ -32,8 +36,8 @@ type Group struct {
 // The error matches [ErrUnsupported] where [Probe] says no. The caller must
 // Close the group.
 func New(name string, limit Limit) (*Group, error) {
-	if name == "" || strings.ContainsAny(name, "/*\n") || strings.HasPrefix(name, ".") {
-		return nil, fmt.Errorf("make cgroup: name %q is not one plain path element", name)
+	if err := checkName(name); err != nil {
+		return nil, fmt.Errorf("make cgroup: %w", err)
 	}
 	if limit.Memory <= 0 {
 		return nil, fmt.Errorf("make cgroup %s: limit of %d bytes is not positive", name, limit.Memory)
@@ -45,7 +49,7 @@ func New(name string, limit Limit) (*Group, error) {
 	if support.Verdict != Yes {
 		return nil, fmt.Errorf("make cgroup %s: %w", name, &UnsupportedError{support})
 	}
-	dir, err := os.MkdirTemp(support.Parent, "stella-"+name+"-*")
+	dir, err := os.MkdirTemp(support.Parent, prefix+name+"-*")
 	if err != nil {
 		return nil, fmt.Errorf("make cgroup %s: %w", name, err)
 	}
@@ -56,13 +60,51 @@ func New(name string, limit Limit) (*Group, error) {
 	return g, nil
 }
 
+func checkName(name string) error {
+	if name == "" || strings.ContainsAny(name, "/*\n") || strings.HasPrefix(name, ".") {
+		return fmt.Errorf("name %q is not one plain path element", name)
+	}
+	return nil
+}
+
+// RemoveLeft removes the groups of that name which an earlier process left behind,
+// with what still runs in them, and says how many there were. Only one process at a
+// time may use the name. It looks where [New] makes groups now.
+func RemoveLeft(name string) (int, error) {
+	if err := checkName(name); err != nil {
+		return 0, fmt.Errorf("remove cgroups that were left: %w", err)
+	}
+	support, err := Probe()
+	if err != nil || support.Verdict != Yes {
+		return 0, err // where none can be made none is left
+	}
+	entries, err := os.ReadDir(support.Parent)
+	if err != nil {
+		return 0, fmt.Errorf("remove cgroups %s that were left: %w", name, err)
+	}
+	n := 0
+	var errs []error
+	for _, e := range entries {
+		if !e.IsDir() || !leftBehind(e.Name(), name) {
+			continue
+		}
+		g := &Group{dir: filepath.Join(support.Parent, e.Name()), version: support.Version}
+		if err := g.Close(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		n++
+	}
+	return n, errors.Join(errs...)
+}
+
 func (g *Group) configure(limit Limit) error {
 	value := strconv.FormatInt(limit.Memory, 10)
 	if err := write(g.dir, limitFile(g.version), value); err != nil {
 		return fmt.Errorf("set limit of %s bytes: %w", value, err)
 	}
 	if g.version == 2 {
-		return ignoreMissing(write(g.dir, "memory.swap.max", "0"))
+		return g.configureV2(limit)
 	}
 	home, err := ownV1Directory()
 	if err != nil {
@@ -76,40 +118,25 @@ func (g *Group) configure(limit Limit) error {
 	return ignoreMissing(write(g.dir, "memory.swappiness", "0"))
 }
 
+func (g *Group) configureV2(limit Limit) error {
+	if limit.High > 0 {
+		if err := write(g.dir, "memory.high", strconv.FormatInt(limit.High, 10)); err != nil {
+			return fmt.Errorf("set high mark of %d bytes: %w", limit.High, err)
+		}
+	}
+	if limit.KillGroup {
+		if err := write(g.dir, "memory.oom.group", "1"); err != nil { // since Linux 4.19
+			return fmt.Errorf("make the kernel kill the whole group: %w", err)
+		}
+	}
+	return ignoreMissing(write(g.dir, "memory.swap.max", "0"))
+}
+
+// Version is 1 or 2.
+func (g *Group) Version() int { return g.version }
+
 // Dir returns the group's directory in the cgroup file system.
 func (g *Group) Dir() string { return g.dir }
-
-// Stats reads the counters. They stay readable after the processes have ended,
-// until Close.
-func (g *Group) Stats() (Stats, error) {
-	files := struct{ peak, current, limit, kills string }{"memory.peak", "memory.current", "memory.max", "memory.events"}
-	if g.version == 1 {
-		files.peak, files.current = "memory.max_usage_in_bytes", "memory.usage_in_bytes"
-		files.limit, files.kills = "memory.limit_in_bytes", "memory.oom_control"
-	}
-	var s Stats
-	var err error
-	if s.Peak, err = g.number(files.peak); ignoreMissing(err) != nil {
-		return Stats{}, fmt.Errorf("read peak of cgroup: %w", err)
-	}
-	if s.Current, err = g.number(files.current); err != nil {
-		return Stats{}, fmt.Errorf("read usage of cgroup: %w", err)
-	}
-	if s.Limit, err = g.number(files.limit); err != nil {
-		return Stats{}, fmt.Errorf("read limit of cgroup: %w", err)
-	}
-	text, err := os.ReadFile(filepath.Join(g.dir, files.kills))
-	if err != nil {
-		return Stats{}, fmt.Errorf("read kills of cgroup: %w", err)
-	}
-	kills, ok := parseKeyed(string(text), "oom_kill")
-	if !ok {
-		return Stats{}, fmt.Errorf("read kills of cgroup: %s has no oom_kill counter; it needs Linux 4.13",
-			filepath.Join(g.dir, files.kills))
-	}
-	s.OOMKills = kills
-	return s, nil
-}
 
 // Close kills what is left in the group, and in groups that its processes made
 // below it, and removes all of them. It gives up after five seconds with an error
@@ -118,6 +145,7 @@ func (g *Group) Close() error {
 	for deadline := time.Now().Add(closeTimeout); ; time.Sleep(closePause) {
 		err := remove(g.dir)
 		if err == nil {
+			g.setPeak(nil)
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -149,14 +177,6 @@ func remove(dir string) error {
 		}
 	}
 	return err
-}
-
-func (g *Group) number(file string) (int64, error) {
-	text, err := os.ReadFile(filepath.Join(g.dir, file))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 }
 
 func ignoreMissing(err error) error {

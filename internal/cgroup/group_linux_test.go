@@ -20,8 +20,15 @@ import (
 // allocateEnv makes the test binary allocate that many bytes instead of testing.
 const allocateEnv = "STELLA_CGROUP_TEST_ALLOCATE"
 
+// writeEnv makes it write them to that file instead.
+const writeEnv = "STELLA_CGROUP_TEST_WRITE"
+
 func TestMain(m *testing.M) {
 	if n, err := strconv.Atoi(os.Getenv(allocateEnv)); err == nil {
+		if name := os.Getenv(writeEnv); name != "" {
+			write(name, n)
+			return
+		}
 		allocate(n)
 		return
 	}
@@ -42,10 +49,30 @@ func allocate(n int) {
 	os.Stdout.Write(own)
 }
 
+// write leaves n bytes of page cache, which are on disk.
+func write(name string, n int) {
+	f, err := os.Create(name)
+	if err == nil {
+		for chunk := make([]byte, 1<<20); n > 0 && err == nil; n -= len(chunk) {
+			_, err = f.Write(chunk)
+		}
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(3)
+	}
+}
+
 func newGroup(t *testing.T, limit int64) *cgroup.Group {
 	t.Helper()
+	return makeGroup(t, cgroup.Limit{Memory: limit})
+}
+
+func makeGroup(t *testing.T, limit cgroup.Limit) *cgroup.Group {
+	t.Helper()
 	testkit.Need(t, testkit.MemoryCgroup)
-	g, err := cgroup.New("test", cgroup.Limit{Memory: limit})
+	g, err := cgroup.New("test", limit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package cgroup_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"stella/internal/cgroup"
 	"stella/internal/testkit"
 )
 
@@ -17,21 +19,18 @@ import (
 func TestV2KillsOfAGroup(t *testing.T) {
 	testkit.Need(t, testkit.CgroupV2)
 	for _, c := range []struct {
-		together string // memory.oom.group
+		together bool // memory.oom.group
 		// The kernel counts the victim of a group kill again when its turn comes
 		// as a member, unless its memory is gone by then.
 		least, most int64
 		otherLives  bool
 		events      string
 	}{
-		{"0", 1, 1, true, "oom_group_kill 0\n"},
-		{"1", 2, 3, false, "oom_group_kill 1\n"},
+		{false, 1, 1, true, "oom_group_kill 0\n"},
+		{true, 2, 3, false, "oom_group_kill 1\n"},
 	} {
-		t.Run("memory.oom.group="+c.together, func(t *testing.T) {
-			g := newGroup(t, 32<<20)
-			if err := os.WriteFile(filepath.Join(g.Dir(), "memory.oom.group"), []byte(c.together), 0); err != nil {
-				t.Fatal(err)
-			}
+		t.Run(fmt.Sprintf("memory.oom.group=%t", c.together), func(t *testing.T) {
+			g := makeGroup(t, cgroup.Limit{Memory: 32 << 20, KillGroup: c.together})
 			other := exec.Command("cat")
 			input, err := other.StdinPipe()
 			if err != nil {

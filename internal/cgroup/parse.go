@@ -14,6 +14,9 @@ import (
 // and may be escaped fourfold.
 const maxLine = 64 << 10
 
+// prefix begins the names of all groups, for people who look at the cgroup file system.
+const prefix = "stella-"
+
 // hierarchy is one mounted cgroup hierarchy.
 type hierarchy struct {
 	version int
@@ -105,6 +108,34 @@ func parseKeyed(text, key string) (int64, bool) {
 		return n, err == nil
 	}
 	return 0, false
+}
+
+// parseMax returns the limit that the text of memory.max sets, and false where it
+// sets none ("max").
+func parseMax(text string) (int64, bool) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	return n, err == nil && n >= 0
+}
+
+// parseMemTotal returns the machine's memory in bytes from the text of
+// /proc/meminfo (proc_meminfo(5)), whose unit is KiB.
+func parseMemTotal(text string) (int64, bool) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "MemTotal:" {
+			continue
+		}
+		n, err := strconv.ParseInt(f[1], 10, 64)
+		return n << 10, err == nil && n > 0 && n < 1<<53
+	}
+	return 0, false
+}
+
+// leftBehind reports whether a directory has a name that New makes of name: with
+// its random number behind it, and nothing else.
+func leftBehind(dir, name string) bool {
+	digits, ok := strings.CutPrefix(dir, prefix+name+"-")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
 // unescape undoes the octal escapes of space, tab, newline and backslash in

@@ -84,3 +84,49 @@ func FuzzDirectory(f *testing.F) {
 		}
 	})
 }
+
+func TestParseLimits(t *testing.T) {
+	for text, want := range map[string]int64{"4096\n": 4096, "0\n": 0, "max\n": -1, "": -1, "-5\n": -1, "9x": -1} {
+		got, limited := parseMax(text)
+		if limited != (want >= 0) || limited && got != want {
+			t.Errorf("memory.max of %q is %d, %v", text, got, limited)
+		}
+	}
+	for text, want := range map[string]int64{
+		"MemFree: 5 kB\nMemTotal:       24684100 kB\nMemTotal: 1 kB\n": 24684100 << 10,
+		"MemTotal: 0 kB\n": -1, "MemTotal: -3 kB\n": -1, "MemTotal:\n": -1, "": -1, "MemTotal: 99999999999999999 kB\n": -1,
+	} {
+		got, ok := parseMemTotal(text)
+		if ok != (want >= 0) || ok && got != want {
+			t.Errorf("memory of %q is %d, %v", text, got, ok)
+		}
+	}
+}
+
+func TestLeftBehind(t *testing.T) {
+	for dir, want := range map[string]bool{
+		"stella-a-123": true, "stella-a-": false, "stella-a": false, "stella-a-b-123": false, "stella-ab-123": false,
+		"stella-a-12x": false, "other-a-123": false, "a-123": false,
+	} {
+		if got := leftBehind(dir, "a"); got != want {
+			t.Errorf("%s: %v", dir, got)
+		}
+	}
+}
+
+// Whatever the kernel's files hold, an amount that is taken from them is one.
+func FuzzAmounts(f *testing.F) {
+	f.Add("MemTotal: 24684100 kB\ninactive_file 50\n")
+	f.Add("max\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, ok := parseMax(text); ok && n < 0 {
+			t.Errorf("limit of %d", n)
+		}
+		if n, ok := parseMemTotal(text); ok && n <= 0 {
+			t.Errorf("memory of %d", n)
+		}
+		if leftBehind(text, "a") && leftBehind(text, "a-b") {
+			t.Errorf("%q belongs to two", text)
+		}
+	})
+}

@@ -19,32 +19,19 @@ func probe(procRoot string) (Support, error) {
 	unknown := func(err error) (Support, error) {
 		return Support{Reason: err.Error()}, fmt.Errorf("probe memory cgroups: %w", err)
 	}
-	mounts, err := parseFile(filepath.Join(procRoot, "self/mountinfo"), parseMounts)
+	places, err := ownPlaces(procRoot)
 	if err != nil {
 		return unknown(err)
 	}
-	type membership struct{ v1, v2 string }
-	own, err := parseFile(filepath.Join(procRoot, "self/cgroup"), func(r io.Reader) (membership, error) {
-		v1, v2, err := parseMembership(r)
-		return membership{v1, v2}, err
-	})
-	if err != nil {
-		return unknown(err)
-	}
-
 	// A machine has the memory controller on one side only, but in hybrid mode
 	// v2 is mounted without it: v1 goes first because its mount names it.
 	no := Support{Verdict: No, Reason: "no memory controller is mounted; boot with cgroup_enable=memory and mount cgroup2 at /sys/fs/cgroup"}
 	for _, version := range []int{1, 2} {
-		for _, h := range mounts {
-			if h.version != version {
+		for _, p := range places {
+			if p.version != version {
 				continue
 			}
-			cgroup := own.v1
-			if version == 2 {
-				cgroup = own.v2
-			}
-			s := tryHierarchy(h, h.directory(cgroup))
+			s := tryHierarchy(p.hierarchy, p.own)
 			if s.Verdict == Yes {
 				return s, nil
 			}
@@ -54,6 +41,37 @@ func probe(procRoot string) (Support, error) {
 		}
 	}
 	return no, nil
+}
+
+// place is a hierarchy and the directory in it that this process belongs to.
+type place struct {
+	hierarchy
+	own string
+}
+
+// ownPlaces are the places of this process in the hierarchies that can carry the memory controller.
+func ownPlaces(procRoot string) ([]place, error) {
+	mounts, err := parseFile(filepath.Join(procRoot, "self/mountinfo"), parseMounts)
+	if err != nil {
+		return nil, err
+	}
+	type membership struct{ v1, v2 string }
+	own, err := parseFile(filepath.Join(procRoot, "self/cgroup"), func(r io.Reader) (membership, error) {
+		v1, v2, err := parseMembership(r)
+		return membership{v1, v2}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	places := make([]place, len(mounts))
+	for i, h := range mounts {
+		cgroup := own.v1
+		if h.version == 2 {
+			cgroup = own.v2
+		}
+		places[i] = place{h, h.directory(cgroup)}
+	}
+	return places, nil
 }
 
 // tryHierarchy tries the places of one hierarchy where groups could be made.

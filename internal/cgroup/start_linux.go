@@ -3,7 +3,6 @@ package cgroup
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -102,20 +101,13 @@ func reap(cmd *exec.Cmd) error {
 
 // ownV1Directory is the v1 memory cgroup of the calling process as a directory.
 func ownV1Directory() (string, error) {
-	mounts, err := parseFile("/proc/self/mountinfo", parseMounts)
+	places, err := ownPlaces("/proc")
 	if err != nil {
 		return "", err
 	}
-	own, err := parseFile("/proc/self/cgroup", func(r io.Reader) (string, error) {
-		v1, _, err := parseMembership(r)
-		return v1, err
-	})
-	if err != nil {
-		return "", err
-	}
-	for _, h := range mounts {
-		if h.version == 1 {
-			return h.directory(own), nil
+	for _, p := range places {
+		if p.version == 1 {
+			return p.own, nil
 		}
 	}
 	return "", errors.New("the v1 memory controller is no longer mounted")

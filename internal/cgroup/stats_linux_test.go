@@ -18,13 +18,17 @@ func TestStatsOfEachVersion(t *testing.T) {
 		"v1": {1, map[string]string{
 			"memory.max_usage_in_bytes": "300\n", "memory.usage_in_bytes": "200\n", "memory.limit_in_bytes": "4096\n",
 			"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
-		}, Stats{Peak: 300, Current: 200, OOMKills: 2, Limit: 4096}},
+			"memory.stat":        "inactive_file 7\nhierarchical_memory_limit 4096\ntotal_inactive_file 50\n",
+		}, Stats{Peak: 300, Current: 200, WorkingSet: 150, OOMKills: 2, Limit: 4096}},
 		"v2": {2, map[string]string{
 			"memory.peak": "300\n", "memory.current": "200\n", "memory.max": "4096\n",
 			"memory.events": "low 0\nhigh 0\nmax 9\noom 3\noom_kill 1\noom_group_kill 0\n",
-		}, Stats{Peak: 300, Current: 200, OOMKills: 1, Limit: 4096}},
+			"memory.stat":   "anon 100\ninactive_file 50\n",
+		}, Stats{Peak: 300, Current: 200, WorkingSet: 150, OOMKills: 1, Limit: 4096}},
 		"v2 before Linux 5.19": {2, map[string]string{
 			"memory.current": "200\n", "memory.max": "4096\n", "memory.events": "oom_kill 0\n",
+			// The two are read one after the other.
+			"memory.stat": "inactive_file 300\n",
 		}, Stats{Current: 200, Limit: 4096}},
 	} {
 		dir := t.TempDir()

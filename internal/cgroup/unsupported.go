@@ -30,5 +30,17 @@ func (g *Group) Start(*exec.Cmd) error { return ErrUnsupported }
 // Stats returns [ErrUnsupported].
 func (g *Group) Stats() (Stats, error) { return Stats{}, ErrUnsupported }
 
+// Version returns 0.
+func (g *Group) Version() int { return 0 }
+
+// ResetPeak returns [ErrUnsupported].
+func (g *Group) ResetPeak() error { return ErrUnsupported }
+
+// RemoveLeft finds none.
+func RemoveLeft(string) (int, error) { return 0, nil }
+
+// MemoryCeiling returns [ErrUnsupported].
+func MemoryCeiling() (Ceiling, error) { return Ceiling{}, ErrUnsupported }
+
 // Close does nothing.
 func (g *Group) Close() error { return nil }

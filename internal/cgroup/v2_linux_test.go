@@ -70,3 +70,20 @@ func makeV2Directory() (string, error) {
 	}
 	return "", testkit.Missing(reason)
 }
+
+// The high mark and the group kill are set where a limit has them.
+func TestV2Limits(t *testing.T) {
+	testkit.Need(t, testkit.CgroupV2)
+	g := makeGroup(t, cgroup.Limit{Memory: 64 << 20, High: 60 << 20, KillGroup: true})
+	for file, want := range map[string]string{
+		"memory.max": "67108864", "memory.high": "62914560", "memory.oom.group": "1", "memory.swap.max": "0",
+	} {
+		text, err := os.ReadFile(filepath.Join(g.Dir(), file))
+		if os.IsNotExist(err) && file == "memory.swap.max" {
+			continue // a kernel without swap
+		}
+		if got := strings.TrimSpace(string(text)); got != want || err != nil {
+			t.Errorf("%s is %q (%v), want %s", file, got, err, want)
+		}
+	}
+}
