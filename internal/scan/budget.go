@@ -74,7 +74,7 @@ func (b *budget) refuse(need *stream.NeedError) error {
 
 // LimitRuntime makes the Go runtime collect garbage early enough to stay in a
 // budget of so many bytes, of which the mapped pages of the binary (8.6 MiB in a scan) are a part. It is a belt: what
-// keeps the budget is that nothing grows. Call it once, from main.
+// keeps the budget is that nothing grows. It is for the whole process, from then on.
 func LimitRuntime(memory int64) {
 	const (
 		mapped = 12 << 20 // and what the runtime does not count, such as pages on their way back to the kernel

@@ -110,8 +110,8 @@ func (e *engine) wanted(h extract.Header) int {
 // extract gives a file to an extractor. h has the path that the extractor shall see, at is where the file really is.
 func (p *pass) extract(x int, h extract.Header, at string, seq uint64, open content) error {
 	ext := p.e.extractors[x]
-	p.act.path.Store(&at)
-	defer p.act.path.Store(nil)
+	p.e.monitor.extracting(p.act, at, h.Size)
+	defer p.act.file.Store(nil)
 	r, done, err := open()
 	if err != nil {
 		p.w.ProblemAt(seq, at, ext.Name(), err.Error())

@@ -17,9 +17,19 @@ const (
 	PhaseDone   Phase = "done"
 )
 
+// NoticeSize is how large a file is, in bytes, before whose reading [Monitor.Notify]
+// is called: large enough to be what a scan dies of, and so large that the calls are few.
+const NoticeSize = 4 << 20
+
 // Monitor lets another goroutine see how a scan is doing, at any time and
 // without slowing it: the scan writes, the reader asks for a [Snapshot]. The zero value is ready; one Monitor belongs to one scan.
 type Monitor struct {
+	// Notify, where not nil, is called when a phase has begun and before an
+	// extractor reads a file of NoticeSize or more, so that whoever watches knows
+	// it even if the process does not survive. It is called by several goroutines, which
+	// wait for it. It must be set before the scan begins.
+	Notify func()
+
 	phase    atomic.Value // Phase
 	total    atomic.Int64
 	read     atomic.Int64
@@ -33,8 +43,14 @@ type Monitor struct {
 }
 
 type activity struct {
-	path    atomic.Pointer[string]
+	file    atomic.Pointer[reading]
 	entries atomic.Int64
+}
+
+// reading is a file that an extractor has.
+type reading struct {
+	path string
+	size int64
 }
 
 // Snapshot is a scan at one moment.
@@ -53,11 +69,30 @@ type Snapshot struct {
 type Active struct {
 	Layer   int
 	Entries int64
-	// Path is the file that an extractor has now, empty between files.
+	// Path is the file that an extractor has now, empty between files, and Size
+	// its bytes.
 	Path string
+	Size int64
 }
 
-func (m *Monitor) enter(p Phase) { m.phase.Store(p) }
+func (m *Monitor) enter(p Phase) {
+	m.phase.Store(p)
+	m.notify()
+}
+
+func (m *Monitor) notify() {
+	if m.Notify != nil {
+		m.Notify()
+	}
+}
+
+// extracting says that an extractor gets a file of the layer that a belongs to.
+func (m *Monitor) extracting(a *activity, path string, size int64) {
+	a.file.Store(&reading{path, size})
+	if size >= NoticeSize {
+		m.notify()
+	}
+}
 
 func (m *Monitor) begin(layer int) *activity {
 	m.mu.Lock()
@@ -87,8 +122,8 @@ func (m *Monitor) Snapshot() Snapshot {
 	defer m.mu.Unlock()
 	for layer, a := range m.active {
 		x := Active{Layer: layer, Entries: a.entries.Load()}
-		if p := a.path.Load(); p != nil {
-			x.Path = *p
+		if f := a.file.Load(); f != nil {
+			x.Path, x.Size = f.path, f.size
 		}
 		s.Active = append(s.Active, x)
 	}

@@ -19,6 +19,7 @@ package scan
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -33,7 +34,9 @@ type Options struct {
 	Image      *image.Image
 	Extractors []extract.Extractor
 
-	// TempDir is for spooled files and sorting; it must exist, and should not be a tmpfs.
+	// TempDir is for spooled files and sorting; it must exist, and should not be a
+	// tmpfs. With spool.InMemory there are no temporary files: what would be in them
+	// is memory, which comes on top of Memory and has no bound but the machine's or the cgroup's.
 	TempDir string
 	// CacheDir keeps fragments and inventories for later scans; empty means that nothing is kept.
 	CacheDir string
@@ -167,6 +170,9 @@ func (e *engine) finish(r *Result) error {
 	}
 	return nil
 }
+
+// WriteTo writes the inventory as [squash.Open] reads it.
+func (r *Result) WriteTo(w io.Writer) (int64, error) { return r.inv.WriteTo(w) }
 
 // Close releases the files behind the inventory.
 func (r *Result) Close() error { return r.inv.Close() }

@@ -249,7 +249,7 @@ func isClean(name string) bool {
 // walkDir walks a directory as if it were a layer. Hard links are files of their own there.
 func (e *engine) walkDir(ctx context.Context, fn visit, bad func(path, reason string)) (walked, error) {
 	var w walked
-	err := image.Walk(ctx, e.image.Dir, func(d image.Entry) error {
+	err := e.image.Walk(ctx, func(d image.Entry) error {
 		if d.Err != nil {
 			bad(d.Path, d.Err.Error())
 			return nil

@@ -3,8 +3,9 @@
 //
 // A [Space] is the shared allowance of one scan; a [Buffer] is one spooled
 // file. The temporary files are unlinked (O_TMPFILE, or removed at once), so
-// that a killed process leaves nothing behind. Hazard: on a tmpfs a temporary file is
-// memory of the same cgroup; see [OnMemory].
+// that a killed process leaves nothing behind. [InMemory] stands in the place of a
+// directory where nothing is to be written to disk. Hazard: there, as on a tmpfs, a
+// temporary file is memory of the same cgroup; see [OnMemory].
 package spool
 
 import (
@@ -31,7 +32,7 @@ type Space struct {
 }
 
 // NewSpace keeps up to threshold bytes of each buffer in memory and the rest
-// in files in dir, which must exist.
+// in files in dir, which must exist or be [InMemory].
 func NewSpace(dir string, threshold int) *Space {
 	s := &Space{dir: dir, threshold: threshold}
 	s.pool.New = func() any { b := make([]byte, 0, threshold); return &b }
