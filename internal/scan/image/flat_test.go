@@ -127,7 +127,7 @@ func TestWalk(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	err := image.Walk(t.Context(), root, func(e image.Entry) error {
+	err := open(t, "dir:"+root, image.Options{}).Walk(t.Context(), func(e image.Entry) error {
 		got = append(got, fmt.Sprintf("%s %d %d %s %v", e.Path, e.Type, e.Size, e.Linkname, e.Err))
 		f, err := e.Open()
 		if (err == nil) != (e.Type == image.TypeRegular) {
@@ -150,10 +150,10 @@ func TestWalk(t *testing.T) {
 		t.Errorf("%v\n got %q\nwant %q", err, got, want)
 	}
 	stop := errors.New("stop")
-	if err := image.Walk(t.Context(), root, func(image.Entry) error { return stop }); !errors.Is(err, stop) {
+	if err := open(t, "dir:"+root, image.Options{}).Walk(t.Context(), func(image.Entry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error %v", err)
 	}
-	if err := image.Walk(t.Context(), filepath.Join(root, "nothing"), nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := image.Open(t.Context(), "dir:"+filepath.Join(root, "nothing"), image.Options{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -161,7 +161,7 @@ func TestWalk(t *testing.T) {
 // TestWalkSwapped replaces a file by a link between its entry and its opening.
 func TestWalkSwapped(t *testing.T) {
 	root := writeDir(t, map[string][]byte{"d/file": []byte("x"), "d2/other": []byte("secret")})
-	err := image.Walk(t.Context(), root, func(e image.Entry) error {
+	err := open(t, "dir:"+root, image.Options{}).Walk(t.Context(), func(e image.Entry) error {
 		if e.Path != "d/file" {
 			return nil
 		}
@@ -200,7 +200,7 @@ func TestWalkDeep(t *testing.T) {
 	}
 	r.Close()
 	n, deep := 0, 0
-	err = image.Walk(t.Context(), root, func(e image.Entry) error {
+	err = open(t, "dir:"+root, image.Options{}).Walk(t.Context(), func(e image.Entry) error {
 		n++
 		if e.Err != nil {
 			deep++
@@ -223,7 +223,7 @@ func TestWalkWideIsFlat(t *testing.T) {
 		f.Close()
 	}
 	before, peak, n := live(), int64(0), 0
-	err := image.Walk(t.Context(), root, func(image.Entry) error {
+	err := open(t, "dir:"+root, image.Options{}).Walk(t.Context(), func(image.Entry) error {
 		if n++; n%500 == 0 {
 			peak = max(peak, live()-before)
 		}
@@ -235,7 +235,7 @@ func TestWalkWideIsFlat(t *testing.T) {
 }
 
 func TestWalkSlash(t *testing.T) {
-	err := image.Walk(t.Context(), "/", func(e image.Entry) error {
+	err := open(t, "dir:/", image.Options{}).Walk(t.Context(), func(e image.Entry) error {
 		for _, d := range []string{"proc/", "sys/", "dev/", "run/"} {
 			if strings.HasPrefix(e.Path, d) {
 				t.Fatalf("%s was entered", e.Path)

@@ -22,10 +22,13 @@ package image
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -38,17 +41,23 @@ type Options struct {
 	// Platform chooses from an index: "os/architecture" or
 	// "os/architecture/variant". Empty means Linux on this machine's architecture, or, failing that, the only one that there is.
 	Platform string
+	// Digest, where not empty, is the manifest to open whatever the reference's tag
+	// leads to now: an image that was found earlier. [ErrNotFound] where it is gone.
+	Digest string
+	// Paths limits which paths references may name; nil does not.
+	Paths *Paths
 	// TempDir is where a gzipped archive is unpacked to; "" means the system's.
 	TempDir string
 	// Log takes progress such as retries; nil discards it.
 	Log *slog.Logger
 
-	// Transport, Keychain, UserAgent, PlainHTTP, SkipTLSVerify, StallTimeout and
-	// Attempts are as in [registry.Options].
+	// Transport, Keychain, UserAgent, PlainHTTP, Addresses, SkipTLSVerify,
+	// StallTimeout and Attempts are as in [registry.Options].
 	Transport     http.RoundTripper
 	Keychain      authn.Keychain
 	UserAgent     string
 	PlainHTTP     []string
+	Addresses     *registry.Addresses
 	SkipTLSVerify bool
 	StallTimeout  time.Duration
 	Attempts      int
@@ -60,6 +69,8 @@ var (
 	ErrAuth = registry.ErrAuth
 	// ErrNotFound: the registry, layout or archive does not have it.
 	ErrNotFound = registry.ErrNotFound
+	// ErrForbidden: Paths or Addresses do not allow it.
+	ErrForbidden = registry.ErrForbidden
 )
 
 // Image is an opened image, or directory.
@@ -81,18 +92,23 @@ type Image struct {
 	// RawManifest and RawConfig are those documents as stored, at most 4 MiB and 8 MiB. For
 	// docker-archive:, RawManifest is the image's entry in manifest.json.
 	RawManifest, RawConfig []byte
-	// Layers are in the order they are applied. For dir: there is one, which cannot be opened: use [Walk].
+	// Layers are in the order they are applied. For dir: there is one, which cannot be opened: use [Image.Walk].
 	Layers []Layer
 	// Dir is the directory of dir:, else "".
 	Dir string
 	// Warnings are sentences for people about what was assumed on the way.
 	Warnings []string
 
-	source source
+	manifestSize int64 // of the manifest as stored; [Image.Attach] needs it
+	source       source
+	root         *os.Root // of dir:
 }
 
 // Close releases what the image holds. Layers that are being read fail from then on.
 func (m *Image) Close() error {
+	if m.root != nil {
+		return m.root.Close()
+	}
 	if m.source == nil {
 		return nil
 	}
@@ -129,23 +145,36 @@ func Open(ctx context.Context, ref string, o Options) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := parseReference(ref, exists)
+	r, err := parseReference(ref, o.Paths.exists)
+	if o.Paths != nil && errors.Is(err, fs.ErrNotExist) {
+		return nil, refusePath(ref)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := r.guessDir(); err != nil {
+	if err := r.guessDir(o.Paths); err != nil {
 		return nil, err
+	}
+	if o.Digest != "" {
+		if _, err := parseDigest(o.Digest); err != nil {
+			return nil, err
+		}
+		r.tag, r.digest = "", o.Digest
 	}
 	var m *Image
 	switch r.scheme {
 	case schemeRegistry:
 		m, err = openRegistry(ctx, r, want, &o)
 	case schemeDir:
-		m, err = openDir(r)
+		m, err = openDir(r, &o)
 	case schemeOCIDir:
-		m, err = openLayout(ctx, r, want)
+		m, err = openLayout(ctx, r, want, &o)
 	default: // an archive, which is looked into where nobody said of which kind
 		m, err = openArchive(ctx, r, want, &o)
+	}
+	if err == nil && o.Digest != "" && m.Digest != o.Digest {
+		m.Close()
+		err = fmt.Errorf("it is not the image %s: %w", o.Digest, ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", r.quoted(), err)

@@ -24,8 +24,19 @@ type files interface {
 // layout is an OCI image layout.
 type layout struct{ files }
 
-func openLayout(ctx context.Context, r *reference, want wanted) (*Image, error) {
-	return loadLayout(ctx, layout{dirFiles(r.path)}, r, want)
+func openLayout(ctx context.Context, r *reference, want wanted, o *Options) (*Image, error) {
+	d := dirFiles{path: r.path}
+	if o.Paths != nil {
+		var err error
+		if d.root, err = o.Paths.dir(r.path); err != nil {
+			return nil, err
+		}
+	}
+	m, err := loadLayout(ctx, layout{d}, r, want)
+	if err != nil {
+		d.Close()
+	}
+	return m, err
 }
 
 // loadLayout chooses an image from index.json and loads it.
@@ -157,8 +168,13 @@ func blobName(digest string) (string, error) {
 }
 
 // dirFiles is the directory of a layout. Symbolic links are followed wherever
-// they lead: Bazel makes layouts of them, and blobs are verified.
-type dirFiles string
+// they lead: Bazel makes layouts of them, and blobs are verified. But with
+// [Options.Paths], links that lead out of the layout are not: the size of a file, and
+// how it fails to be a manifest, would be told to somebody who must not know it.
+type dirFiles struct {
+	path string
+	root *os.Root // with Options.Paths
+}
 
 func (d dirFiles) open(_ context.Context, name string) (io.ReadCloser, error) {
 	f, _, err := d.file(name)
@@ -170,10 +186,20 @@ func (d dirFiles) open(_ context.Context, name string) (io.ReadCloser, error) {
 
 func (d dirFiles) file(name string) (*os.File, int64, error) {
 	// O_NONBLOCK: opening a FIFO must not hang for ever.
-	f, err := os.OpenFile(filepath.Join(string(d), filepath.FromSlash(name)), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK
+	var f *os.File
+	var err error
+	if d.root != nil {
+		f, err = d.root.OpenFile(filepath.FromSlash(name), flags, 0)
+	} else {
+		f, err = os.OpenFile(filepath.Join(d.path, filepath.FromSlash(name)), flags, 0)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, 0, fmt.Errorf("the OCI layout has no %s: %w", name, ErrNotFound)
-	} else if err != nil {
+	case err != nil && d.root != nil:
+		return nil, 0, fmt.Errorf("%w (symbolic links that lead out of the layout are not followed)", err)
+	case err != nil:
 		return nil, 0, err
 	}
 	info, err := f.Stat()
@@ -200,4 +226,9 @@ func (d dirFiles) read(_ context.Context, name string, limit int64) ([]byte, err
 	return data, err
 }
 
-func (dirFiles) Close() error { return nil }
+func (d dirFiles) Close() error {
+	if d.root == nil {
+		return nil
+	}
+	return d.root.Close()
+}

@@ -25,7 +25,8 @@ type reference struct {
 	scheme string // "" while a bare path has to be looked into
 	name   string // everything behind the scheme
 	path   string // not for a registry
-	// tag and digest choose from an index; at most one is set, and neither for a registry.
+	// tag and digest choose from an index; at most one is set. For a registry there is
+	// only the digest of [Options], in the place of the name's own tag or digest.
 	tag, digest string
 }
 
@@ -130,29 +131,21 @@ func located(s string, exists func(string) bool) (*reference, error) {
 }
 
 // guessDir settles what a bare path is, where it leads to a directory.
-func (r *reference) guessDir() error {
+func (r *reference) guessDir(p *Paths) error {
 	if r.scheme != "" {
 		return nil
 	}
-	info, err := os.Stat(r.path)
+	info, err := p.stat(r.path)
 	if err != nil || !info.IsDir() {
 		return err
 	}
 	r.scheme = schemeDir
-	if exists(filepath.Join(r.path, "oci-layout")) {
+	if p.exists(filepath.Join(r.path, "oci-layout")) {
 		r.scheme = schemeOCIDir
 	} else if r.tag != "" || r.digest != "" {
 		return fmt.Errorf("%s is a directory without the file oci-layout: no OCI layout that a tag or digest could choose from", r.path)
 	}
 	return nil
-}
-
-func exists(path string) bool {
-	if path == "" {
-		return false
-	}
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // quoted is the reference for errors, where it must not fill the screen.

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 type remote struct {
 	client *registry.Client
 	asked  string // tag or digest
+	// dial makes another client for the repository, which may write.
+	dial func(ctx context.Context) (*registry.Client, error)
 }
 
 func openRegistry(ctx context.Context, r *reference, want wanted, o *Options) (*Image, error) {
@@ -19,14 +22,17 @@ func openRegistry(ctx context.Context, r *reference, want wanted, o *Options) (*
 	if err != nil {
 		return nil, err
 	}
-	client, err := registry.Dial(ctx, ref.Context(), registry.Options{
+	how := registry.Options{
 		Transport: o.Transport, Keychain: o.Keychain, UserAgent: o.UserAgent, PlainHTTP: o.PlainHTTP,
-		SkipTLSVerify: o.SkipTLSVerify, StallTimeout: o.StallTimeout, Attempts: o.Attempts, Log: o.Log,
-	})
+		Addresses: o.Addresses, SkipTLSVerify: o.SkipTLSVerify, StallTimeout: o.StallTimeout, Attempts: o.Attempts, Log: o.Log,
+	}
+	client, err := registry.Dial(ctx, ref.Context(), how)
 	if err != nil {
 		return nil, err
 	}
-	s := &remote{client: client, asked: ref.Identifier()}
+	s := &remote{client: client, asked: cmp.Or(r.digest, ref.Identifier())}
+	how.Push = true
+	s.dial = func(ctx context.Context) (*registry.Client, error) { return registry.Dial(ctx, ref.Context(), how) }
 	var d descriptor
 	if _, err := parseDigest(s.asked); err == nil { // a tag cannot hold a colon
 		d.Digest = s.asked

@@ -144,7 +144,7 @@ func loadManifest(ctx context.Context, s source, digest string, raw []byte, doc 
 	}
 	m := &Image{
 		Digest: digest, MediaType: doc.MediaType, ID: doc.Config.Digest,
-		RawManifest: raw, RawConfig: rawConfig, source: s,
+		RawManifest: raw, RawConfig: rawConfig, manifestSize: int64(len(raw)), source: s,
 	}
 	if m.MediaType == "" {
 		m.MediaType = typeOCIManifest

@@ -15,7 +15,11 @@ import (
 // openArchive opens a tar file. Without a scheme it is an OCI layout if it has the
 // file oci-layout, even if docker save also put its own manifest.json there: the layout promises digests of what is stored.
 func openArchive(ctx context.Context, r *reference, want wanted, o *Options) (*Image, error) {
-	a, err := archive.Open(ctx, r.path, o.TempDir, o.Log)
+	f, err := o.Paths.file(r.path)
+	if err != nil {
+		return nil, err
+	}
+	a, err := archive.Open(ctx, f, o.TempDir, o.Log)
 	if err != nil {
 		return nil, err
 	}

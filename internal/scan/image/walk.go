@@ -32,7 +32,7 @@ const (
 	TypeOther
 )
 
-// Entry is one name found by [Walk].
+// Entry is one name found by [Image.Walk].
 type Entry struct {
 	// Path is slash-separated, clean, and relative to the root; "." is the root itself.
 	Path string
@@ -72,16 +72,19 @@ func (e Entry) Open() (*os.File, error) {
 	return f, nil
 }
 
-// Walk calls fn for everything below root, a directory before what is in it,
+// Walk calls fn for everything in the directory of a dir: image, a directory before what is in it,
 // otherwise in no order. Symbolic links are reported and never followed. What cannot be read is
 // reported with [Entry.Err] and does not stop the walk; an error of fn does, except
 // fs.SkipDir for a directory. Memory does not grow with the number of files.
 //
 // Other file systems are entered, but not those that hold no files: proc,
-// sysfs, cgroups and their like. If root is "/", /dev, /proc, /run and /sys are
+// sysfs, cgroups and their like. If the image is "/", /dev, /proc, /run and /sys are
 // not entered either: container runtimes mount the files of running containers below /run.
-func Walk(ctx context.Context, root string, fn func(Entry) error) error {
-	r, err := os.OpenRoot(root)
+func (m *Image) Walk(ctx context.Context, fn func(Entry) error) error {
+	if m.root == nil {
+		return errors.New("the image is not a directory that could be walked; open its layers")
+	}
+	r, err := m.root.OpenRoot(".") // walk closes it
 	if err != nil {
 		return err
 	}
@@ -222,13 +225,17 @@ func isPseudo(dir *os.Root) bool {
 }
 
 // openDir makes the image of a directory that is a root file system.
-func openDir(r *reference) (*Image, error) {
-	info, err := os.Stat(r.path)
+func openDir(r *reference, o *Options) (*Image, error) {
+	info, err := o.Paths.stat(r.path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.IsDir() {
 		return nil, errors.New("not a directory")
 	}
-	return &Image{Dir: r.path, Layers: []Layer{{Size: -1}}}, nil
+	root, err := o.Paths.dir(r.path)
+	if err != nil {
+		return nil, err
+	}
+	return &Image{Dir: r.path, Layers: []Layer{{Size: -1}}, root: root}, nil
 }

@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
@@ -45,19 +44,15 @@ type Archive struct {
 	overflow bool             // there are names that are not in known
 }
 
-// Open opens a tar file and reads its headers once. A file packed with gzip
+// Open reads the headers of a tar file once. The file is the archive's from then
+// on, also after an error; it must not be a FIFO that was opened to wait. A file packed with gzip
 // (docker save | gzip) cannot be read at random, so it is unpacked first, to
 // a file without a name in tempDir ("" means the system's), and log says so.
-func Open(ctx context.Context, path, tempDir string, log *slog.Logger) (*Archive, error) {
-	// O_NONBLOCK: opening a FIFO must not hang for ever.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
+func Open(ctx context.Context, f *os.File, tempDir string, log *slog.Logger) (*Archive, error) {
 	a, err := open(ctx, f, tempDir, log)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("archive %s: %w", path, err)
+		return nil, fmt.Errorf("archive %s: %w", f.Name(), err)
 	}
 	return a, nil
 }

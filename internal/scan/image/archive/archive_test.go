@@ -18,6 +18,16 @@ import (
 	"stella/internal/spool"
 )
 
+// opened opens what was written.
+func opened(t testing.TB, path string) *os.File {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func build(t testing.TB, headers ...tar.Header) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -50,7 +60,7 @@ func write(t testing.TB, data []byte) string {
 
 func openBytes(t testing.TB, data []byte) (*Archive, error) {
 	t.Helper()
-	a, err := Open(t.Context(), write(t, data), t.TempDir(), slog.New(slog.DiscardHandler))
+	a, err := Open(t.Context(), opened(t, write(t, data)), t.TempDir(), slog.New(slog.DiscardHandler))
 	if err == nil {
 		t.Cleanup(func() { a.Close() })
 	}
@@ -153,7 +163,7 @@ func TestGzip(t *testing.T) {
 	zw.Close()
 	p, tmp := write(t, packed.Bytes()), t.TempDir()
 	var log bytes.Buffer
-	a, err := Open(t.Context(), p, tmp, slog.New(slog.NewTextHandler(&log, nil)))
+	a, err := Open(t.Context(), opened(t, p), tmp, slog.New(slog.NewTextHandler(&log, nil)))
 	if mem, _ := spool.OnMemory(tmp); mem {
 		if err == nil || !strings.Contains(err.Error(), "kept in memory") {
 			t.Errorf("error %v", err)
@@ -172,11 +182,11 @@ func TestGzip(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Open(cancelled, p, tmp, slog.New(slog.DiscardHandler)); !errors.Is(err, context.Canceled) {
+	if _, err := Open(cancelled, opened(t, p), tmp, slog.New(slog.DiscardHandler)); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 	for n := 3; n < packed.Len(); n += 7 {
-		if _, err := Open(t.Context(), write(t, packed.Bytes()[:n]), tmp, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := Open(t.Context(), opened(t, write(t, packed.Bytes()[:n])), tmp, slog.New(slog.DiscardHandler)); err == nil {
 			t.Fatalf("cut at %d and opened", n)
 		}
 	}

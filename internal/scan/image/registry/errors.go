@@ -43,13 +43,20 @@ type Error struct {
 	Reason string
 
 	kind, cause error
+	passing     bool
+}
+
+// Passing reports whether the same request may well succeed at another time: the
+// network broke, or the server was busy.
+func (e *Error) Passing() bool {
+	return e.passing || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout || e.Status >= http.StatusInternalServerError
 }
 
 func (e *Error) Error() string {
 	return "registry " + e.Registry + ": " + e.Subject + ": " + e.Reason
 }
 
-// Unwrap gives [ErrAuth] and its like, and the context's error. The error that was
+// Unwrap gives [ErrAuth] and its like, [ErrForbidden] among them, and the context's error. The error that was
 // scrubbed is not in it, lest its text come out by another way.
 func (e *Error) Unwrap() []error {
 	var all []error
@@ -68,6 +75,11 @@ func (c *Client) failure(ctx context.Context, subject string, err error) error {
 		return done
 	}
 	e := &Error{Registry: c.repo.RegistryStr(), Subject: subject, cause: ctx.Err()}
+	var ae *addressError
+	if errors.As(err, &ae) {
+		e.kind, e.Reason = ErrForbidden, clean(ae.Error())
+		return e
+	}
 	var te *transport.Error
 	if errors.As(err, &te) {
 		e.Status = te.StatusCode
@@ -80,7 +92,7 @@ func (c *Client) failure(ctx context.Context, subject string, err error) error {
 		c.explain(e)
 		return e
 	}
-	e.Reason = scrub(err)
+	e.Reason, e.passing = scrub(err), brokenConnection(err) || errors.Is(err, errStalled)
 	return e
 }
 

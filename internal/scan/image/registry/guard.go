@@ -29,36 +29,52 @@ func Parse(s string, plain []string) (name.Reference, error) {
 // IsPlain reports whether a registry may be reached without TLS: it is a
 // loopback address, or listed, with its port or without.
 func IsPlain(registry string, plain []string) bool {
-	host := registry
-	if h, _, err := net.SplitHostPort(registry); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
+	host := hostname(registry)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true
 	}
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
 		return true
 	}
-	return slices.ContainsFunc(plain, func(p string) bool {
-		return p == registry || strings.Trim(p, "[]") == host
+	return listed(registry, plain)
+}
+
+// hostname is a host without its port and brackets.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.Trim(host, "[]")
+}
+
+// listed reports whether a list has the host, with its port or without.
+func listed(host string, list []string) bool {
+	name := hostname(host)
+	return slices.ContainsFunc(list, func(l string) bool {
+		return l == host || strings.Trim(l, "[]") == name
 	})
 }
 
 // guard stands on the wire. go-containerregistry falls back to plain HTTP for
 // private addresses by itself, and any registry can redirect to it: both would
-// show credentials to the network, so HTTP needs consent.
+// show credentials to the network, so HTTP needs consent. What an address is, is
+// known to the dialer alone; the guard refuses those that stand in a URL, which a proxy would dial.
 type guard struct {
-	inner http.RoundTripper
-	plain bool
+	inner     http.RoundTripper
+	plain     bool
+	addresses *Addresses
 }
 
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !g.plain {
+	err := g.addresses.checkHost(req.URL)
+	if err == nil && req.URL.Scheme == "http" && !g.plain {
+		err = &plainError{host: req.URL.Host}
+	}
+	if err != nil {
 		if req.Body != nil {
 			req.Body.Close()
 		}
-		return nil, &plainError{host: req.URL.Host}
+		return nil, err
 	}
 	resp, err := g.inner.RoundTrip(req)
 	if err == nil && req.URL.Path == "/v2/" {

@@ -1,10 +1,12 @@
 // Package registry reads manifests and blobs from one repository of a
 // container registry (the OCI distribution API), as streams that survive a bad
-// network.
+// network, and pushes what is kept beside an image.
 //
-// The parts, from the wire up: a guard that refuses plain HTTP where nobody
-// allowed it, retries of single requests (retry.go), the token handshake of
-// go-containerregistry, and blobs that resume where they were cut (blob.go).
+// The parts, from the wire up: a dialer that refuses addresses that are not
+// allowed (addresses.go), a guard that refuses plain HTTP where nobody allowed it,
+// retries of single requests (retry.go), the token handshake of
+// go-containerregistry, and blobs that resume where they were cut (blob.go);
+// writing is in push.go.
 //
 // Hazards:
 //
@@ -49,7 +51,8 @@ const (
 
 // Options are how registries are reached. The zero value is ready to use.
 type Options struct {
-	// Transport replaces the HTTP transport; SkipTLSVerify then changes nothing.
+	// Transport replaces the HTTP transport; SkipTLSVerify then changes nothing,
+	// and Addresses is applied to addresses in URLs alone.
 	Transport http.RoundTripper
 	// Keychain gives credentials; nil means Docker's config.json with its credential helpers, or Podman's auth.json.
 	Keychain authn.Keychain
@@ -60,6 +63,10 @@ type Options struct {
 	PlainHTTP []string
 	// SkipTLSVerify accepts any certificate.
 	SkipTLSVerify bool
+	// Addresses limits where connections may lead; nil does not.
+	Addresses *Addresses
+	// Push asks for access to write as well.
+	Push bool
 	// StallTimeout is how long a server may send nothing before the connection
 	// is given up and tried again; 0 means 30 seconds.
 	StallTimeout time.Duration
@@ -69,7 +76,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Client reads from one repository. It is safe for concurrent use.
+// Client reads from one repository, and writes to it where [Options] say Push. It is safe for concurrent use.
 type Client struct {
 	repo      name.Repository
 	http      *http.Client
@@ -92,7 +99,7 @@ func Dial(ctx context.Context, repo name.Repository, o Options) (*Client, error)
 		log:   cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 	}
 	if c.base == nil {
-		c.base, c.ownBase = newTransport(c.stall, o.SkipTLSVerify), true
+		c.base, c.ownBase = newTransport(&o, c.stall), true
 	}
 	auth, err := c.credentials(ctx, o.Keychain)
 	if err != nil {
@@ -100,12 +107,15 @@ func Dial(ctx context.Context, repo name.Repository, o Options) (*Client, error)
 	}
 	plain := IsPlain(repo.RegistryStr(), o.PlainHTTP)
 	c.retry = &retrier{
-		inner:    &guard{inner: c.base, plain: plain},
+		inner:    &guard{inner: c.base, plain: plain, addresses: o.Addresses},
 		attempts: cmp.Or(o.Attempts, 5),
 		log:      c.log,
 	}
-	rt, err := transport.NewWithContext(ctx, repo.Registry, auth,
-		transport.NewUserAgent(c.retry, o.UserAgent), []string{repo.Scope(transport.PullScope)})
+	scope := repo.Scope(transport.PullScope)
+	if o.Push {
+		scope = repo.Scope(transport.PushScope) // which is to push and to pull
+	}
+	rt, err := transport.NewWithContext(ctx, repo.Registry, auth, transport.NewUserAgent(c.retry, o.UserAgent), []string{scope})
 	if err != nil {
 		c.Close()
 		return nil, c.failure(ctx, "log in", err)
@@ -122,10 +132,11 @@ func (c *Client) Close() error {
 	return nil
 }
 
-func newTransport(stall time.Duration, skipVerify bool) *http.Transport {
+func newTransport(o *Options, stall time.Duration) *http.Transport {
+	dialer := net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
 	t := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:            o.Addresses.dial(dialer, proxies(http.ProxyFromEnvironment)),
 		TLSHandshakeTimeout:    connectTimeout,
 		ResponseHeaderTimeout:  stall,
 		IdleConnTimeout:        time.Minute,
@@ -136,7 +147,7 @@ func newTransport(stall time.Duration, skipVerify bool) *http.Transport {
 		Protocols:          new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
-	if skipVerify {
+	if o.SkipTLSVerify {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
 	return t
