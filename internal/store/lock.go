@@ -1,0 +1,59 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxHolder bounds what is read of a lock file: one line that lockFile wrote.
+const maxHolder = 256
+
+// lockFile takes PATH.lock, so that only one process has the database at PATH.
+// The kernel gives it back when the process ends, however that happens. The file stays: to remove
+// it would race with the next process.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock database %s, for which its directory must exist and be writable: %w", path, err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		defer f.Close()
+		return nil, &Error{Kind: ErrLocked, Database: path, Advice: holder(f)}
+	}
+	if err == nil {
+		err = sign(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock database %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// sign writes who has the lock, for people.
+func sign(f *os.File) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "process %d on %s has it since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+	return err
+}
+
+// holder is who has the lock, or nothing where that has not been written yet.
+func holder(f *os.File) string {
+	line, err := io.ReadAll(io.LimitReader(f, maxHolder))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(line))
+}
