@@ -16,8 +16,8 @@ type Size int64
 
 // What is wrong with a text that is no size, for errors.Is.
 var (
-	ErrSyntax = errors.New("not an amount of bytes such as 32Mi or 1G")
-	ErrRange  = errors.New("must be a whole number of bytes above zero")
+	ErrSyntax = errors.New("no amount of bytes such as 32Mi or 1G")
+	ErrRange  = errors.New("no whole number of bytes above zero")
 )
 
 // Parse reads a size above zero.

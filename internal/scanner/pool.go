@@ -98,6 +98,9 @@ type Worker struct {
 	Job      int64    `json:"job,omitempty"`
 	Image    string   `json:"image,omitempty"`
 	Progress Progress `json:"progress,omitzero"`
+	// Moved is when its attempt last got further: when Progress, apart from RSS, last
+	// changed, or when the attempt began. It is zero without an attempt.
+	Moved time.Time `json:"moved,omitzero"`
 	// Restarts counts the processes that ended under this name, by reason, since the instance started.
 	Restarts map[RestartReason]int64 `json:"restarts,omitempty"`
 	// LastExit is how the process before this one ended, nil where there was none.

@@ -52,7 +52,7 @@ type Outcome string
 // The outcomes of an attempt.
 const (
 	OutcomeSucceeded Outcome = "succeeded"
-	OutcomeOOM       Outcome = "oom"       // killed by the kernel for want of memory (the cgroup's counter says so), or by the runtime: "fatal error: runtime: out of memory"
+	OutcomeOOM       Outcome = "oom"       // killed by the kernel for want of memory (the cgroup's counter says so), or by the runtime: "fatal error: runtime: out of memory"; where no cgroup keeps the limit, by stellad
 	OutcomeMemory    Outcome = "memory"    // refused before it was tried: the image needs more than the budget
 	OutcomeError     Outcome = "error"     // the scan failed: an image that cannot be read, a digest that is wrong, a full disk
 	OutcomeTimeout   Outcome = "timeout"   // the time was up
@@ -111,6 +111,8 @@ type Job struct {
 	// Timeout bounds each attempt; 0 is timeouts.scan.
 	Timeout Duration `json:"timeout,omitempty"`
 	Attach  bool     `json:"attach,omitempty"`
+	// Local says that who asked for it could read the server's files anyway; see [Caller].
+	Local bool `json:"-"`
 	// NotBefore is when the next attempt may begin; zero is at once.
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	Submitted time.Time `json:"submitted"`
