@@ -1,0 +1,183 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"stella/internal/scanner"
+	"stella/internal/server/auth"
+)
+
+var (
+	errBusy     = errors.New("too many requests at a time: wait a moment")
+	errTooLarge = fmt.Errorf("the body of the request has more than %d bytes", maxBody)
+	errBody     = errors.New("the body of the request did not come whole")
+	errMethod   = errors.New("this path has other methods")
+)
+
+// visit is what is known of a request from its beginning to its line in the log.
+type visit struct {
+	method, path string
+	auth.Identity
+}
+
+type visitKey struct{}
+
+func visitOf(ctx context.Context) *visit {
+	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		return v
+	}
+	return &visit{}
+}
+
+// outside is around everything: a line in the log, and what becomes of a panic.
+func (a *API) outside(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		v := &visit{method: r.Method, path: r.URL.EscapedPath()}
+		r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+		answer := &answer{ResponseWriter: w}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		defer func() {
+			a.log.Debug("request", "method", v.method, "path", v.path, "status", answer.status,
+				"caller", v.Name, "remote", r.RemoteAddr, "duration", time.Since(start))
+		}()
+		defer func() {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(p) // net/http cuts the answer
+			default:
+				a.fail(answer, r, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			}
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// guard lets through who may ask something, not too often, and no more than fits.
+func (a *API) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := a.gate.Identify(r)
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		visitOf(r.Context()).Identity = id
+		if !id.Local && !a.rates.Take(id.Name) {
+			a.fail(w, r, errBusy)
+			return
+		}
+		if err := readBody(w, r); err != nil {
+			w.Header().Set("Connection", "close") // the rest of it is not read
+			a.fail(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// readBody reads a request's body into memory, in time.
+func readBody(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == http.NoBody {
+		return nil
+	}
+	// net/http takes the deadline away at the body's end.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return errTooLarge
+	case err != nil:
+		return fmt.Errorf("%w: %w", errBody, err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// operations is the API's operations, and problems for all other paths and methods.
+func (a *API) operations() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := a.mux.Handler(r)
+		switch {
+		case r.URL.Path != path.Clean(r.URL.Path): // which the mux would redirect
+			a.fail(w, r, noPath(r))
+		case pattern == "":
+			why := &discarded{header: http.Header{}}
+			h.ServeHTTP(why, r)
+			if why.status != http.StatusMethodNotAllowed {
+				a.fail(w, r, noPath(r))
+				return
+			}
+			allow := why.header.Get("Allow")
+			w.Header().Set("Allow", allow)
+			a.fail(w, r, fmt.Errorf("%w: %s", errMethod, allow))
+		default:
+			a.mux.ServeHTTP(w, r)
+		}
+	})
+}
+
+func noPath(r *http.Request) error {
+	return scanner.Errorf(scanner.ErrNotFound, "the API has no path %s; /openapi.json has all of them", strings.ToValidUTF8(r.URL.EscapedPath(), "?"))
+}
+
+// discarded takes an answer of which only the status and the headers are of interest.
+type discarded struct {
+	header http.Header
+	status int
+}
+
+func (d *discarded) Header() http.Header         { return d.header }
+func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discarded) WriteHeader(status int)      { d.status = status }
+
+// answer is a ResponseWriter that knows whether the answer has begun, and gives
+// it a deadline then. Streams set later ones.
+type answer struct {
+	http.ResponseWriter
+	status int // 0 before it has begun
+}
+
+func begun(w http.ResponseWriter) bool {
+	a, ok := w.(*answer)
+	return ok && a.status != 0
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+		extend(a.ResponseWriter)
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// extend gives the client another writeTimeout to take what is written next. A writer that
+// has no deadlines, in a test, has no slow clients.
+func extend(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+}
