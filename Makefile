@@ -52,7 +52,7 @@ test-v2: kubernetes ## Of e2e, what runs in an emulated machine that has only cg
 	CGO_ENABLED=0 $(GO) build -o bin/vm ./test/vm; \
 	($(CLUSTER) $(GO) run ./up -programs '$(CURDIR)/bin/programs'); \
 	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,memory-cgroup,namespaces,nsenter,root,runc; \
-	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup; \
+	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker; \
 	$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 -run TestKills -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 14m -file $(CURDIR)/bin/programs $(NODE)' .
 
 cluster: kubernetes ## Hold a cluster until Ctrl-C, for a person
@@ -84,7 +84,7 @@ vuln: ## Look for known vulnerabilities in what is linked
 	else echo 'vuln: skipped: govulncheck $(GOVULNCHECK) cannot be had here'; fi
 
 docs: ## Write the parts of docs/ that are made from the code
-	$(GO) test ./internal/cli -run TestDocs -update
+	$(GO) test ./internal/cli ./internal/telemetry -run TestDocs -update
 
 demo: build ## Scan a real image, made from this machine's packages, in 32 MiB
 	$(GO) run ./bench/demo -stella bin/stella

@@ -13,13 +13,13 @@ const chartRows = 8
 // glyphs is how a chart is drawn.
 type glyphs struct {
 	// levels fill a cell from nearly nothing to all of it.
-	levels               []string
-	budget, axis, corner string
+	levels                                       []string
+	budget, axis, corner, ellipsis, arrow, empty string
 }
 
 var (
-	unicodeGlyphs = glyphs{levels: strings.Split("▁▂▃▄▅▆▇█", ""), budget: "┄", axis: "─", corner: "└"}
-	asciiGlyphs   = glyphs{levels: []string{".", ":", "#"}, budget: "-", axis: "-", corner: "+"}
+	unicodeGlyphs = glyphs{levels: strings.Split("▁▂▃▄▅▆▇█", ""), budget: "┄", axis: "─", corner: "└", ellipsis: "…", arrow: "→", empty: "░"}
+	asciiGlyphs   = glyphs{levels: []string{".", ":", "#"}, budget: "-", axis: "-", corner: "+", ellipsis: "..", arrow: "->", empty: "."}
 )
 
 // chart draws memory over time, with the budget as a line across. Its

@@ -3,7 +3,8 @@
 // Vocabulary: the result of a command goes to standard output, or to the file
 // that -o names; everything else (progress, warnings, reports about the scan
 // itself) goes to standard error. A usage error is the caller's mistake, found
-// before anything was done.
+// before anything was done. The service is a stellad, which scans in workers and
+// is asked over its API; commands that need it have the flags of [serverFlags].
 //
 // Hazards:
 //
@@ -50,6 +51,8 @@ type app struct {
 
 	// cached is set when a scan begins that keeps its finished layers.
 	cached bool
+	// job is set while a command waits for one that goes on without it.
+	job int64
 }
 
 // Main runs one command and says how the process should exit. What went wrong
@@ -75,10 +78,12 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "stella",
 		Short: "Make a correct SBOM of any container image in 32 MiB of memory",
 		Long: `Stella reads container images and says which packages are in them. It reads
-each layer once, as a stream, so the memory it needs does not depend on the image.`,
+each layer once, as a stream, so the memory it needs does not depend on the image.
+It scans alone, or lets a scanner service scan in workers with memory limits.`,
 		Example: `  stella scan image debian:12
   stella scan image oci-archive:app.tar -o cyclonedx-json=app.cdx.json
-  stella image inspect debian:12 --format json | jq .size`,
+  stella image inspect debian:12 --format json | jq .size
+  stella scanner status`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -95,7 +100,7 @@ each layer once, as a stream, so the memory it needs does not depend on the imag
 		}
 		return nil
 	}
-	group(root, newScan(a), newImage(a), newVersion(a), newCompletion(), newExitCodes())
+	group(root, newScan(a), newImage(a), newScanner(a), newDoctor(a), newKeys(a), newUp(a), newWorker(a), newVersion(a), newCompletion(), newExitCodes())
 	return root
 }
 

@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"stella/internal/client"
+	"stella/internal/scanner"
 )
 
 var shells = []string{"bash", "zsh", "fish"}
@@ -76,4 +81,62 @@ func completeRef(_ *cobra.Command, args []string, word string) ([]string, cobra.
 		return found, cobra.ShellCompDirectiveNoSpace
 	}
 	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// completionTime is how long a shell's user waits for values that only a server knows.
+const completionTime = time.Second
+
+// completeKey offers the keys of settings for the first argument.
+func completeKey(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return scanner.Keys(), cobra.ShellCompDirectiveNoFileComp
+}
+
+// fromServer makes a completion of what a server answers; of nothing where it does not in time.
+func fromServer(a *app, f *serverFlags, ask func(context.Context, *client.Client) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		defer cancel()
+		service, err := f.client(a)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		values, err := ask(ctx, service)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return values, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completePools makes a shell offer the names of pools for a flag.
+func completePools(cmd *cobra.Command, flag string, a *app, f *serverFlags) {
+	mustKnow(cmd.RegisterFlagCompletionFunc(flag, fromServer(a, f, func(ctx context.Context, service *client.Client) ([]string, error) {
+		pools, err := service.Pools(ctx)
+		var names []string
+		for _, p := range pools {
+			names = append(names, p.Name)
+		}
+		return names, err
+	})))
+}
+
+// completeWorkers offers the names of workers for the first argument.
+func completeWorkers(a *app, f *serverFlags) cobra.CompletionFunc {
+	names := fromServer(a, f, func(ctx context.Context, service *client.Client) ([]string, error) {
+		workers, err := service.Workers(ctx)
+		var names []string
+		for _, w := range workers {
+			names = append(names, w.Name)
+		}
+		return names, err
+	})
+	return func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return names(cmd, args, word)
+	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"stella/internal/scanner"
 )
 
 var update = flag.Bool("update", false, "write the documents instead of comparing them")
@@ -18,8 +20,9 @@ var update = flag.Bool("update", false, "write the documents instead of comparin
 // What is made from the code must be what is in docs/.
 func TestDocs(t *testing.T) {
 	for name, write := range map[string]func(io.Writer) error{
-		"../../docs/exit-codes.md": markdownExitCodes,
-		"../../docs/cli.md":        markdownReference,
+		"../../docs/exit-codes.md":    markdownExitCodes,
+		"../../docs/cli.md":           markdownReference,
+		"../../docs/configuration.md": markdownConfiguration,
 	} {
 		var got bytes.Buffer
 		if err := write(&got); err != nil {
@@ -87,6 +90,10 @@ said, and the code is that of the work itself.
 A second SIGINT or SIGTERM ends the process at once, also with 130. SIGKILL cannot be
 caught; temporary files have no names, so none are left behind, and finished layers
 stay in the cache.
+
+Commands that go on until they are interrupted (` + "`--watch`, `--follow`" + `) end with 0 then.
+` + "`stella doctor`" + ` ends with 0 when nothing failed, also where checks warn or could not tell;
+its result says so.
 `
 
 // docsWidth is how wide the usage in the reference is.
@@ -142,4 +149,60 @@ compares the two. How commands end is in [exit-codes.md](exit-codes.md).
 Environment: ` + "`DOCKER_CONFIG`" + ` names the directory with registry credentials, ` + "`TMPDIR`" + ` the
 directory for temporary files, ` + "`XDG_CACHE_HOME`" + ` the parent of the cache,
 ` + "`SOURCE_DATE_EPOCH`" + ` the time that documents state, ` + "`NO_COLOR`" + ` turns colours off.
+` + "`STELLA_SERVER`" + ` names the scanner service, ` + "`STELLA_API_KEY`" + ` is the key for it.
+`
+
+// markdownConfiguration writes the settings of the scanner service as Markdown. The
+// count of workers depends on the machine, so no default of it is a figure.
+func markdownConfiguration(w io.Writer) error {
+	defaults := scanner.DefaultSettings()
+	settings, err := defaults.Describe("")
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, configurationIntro); err != nil {
+		return err
+	}
+	for _, s := range settings {
+		value := s.Default
+		switch {
+		case s.Key == "worker.count":
+			value = "the processors, 16 at most"
+		case value == "":
+			value = "none"
+		}
+		if _, err := fmt.Fprintf(w, "| `%s` | %s | %s | %s | %s |\n", s.Key, value, s.Range, yesNo(s.Restart), s.Doc); err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(w, configurationEnd)
+	return err
+}
+
+const configurationIntro = `# Settings of the scanner service
+
+The settings are kept in the service's database, count for all servers that share
+it, and change while it runs:
+
+` + "```" + `
+stella scanner config list
+stella scanner config get worker.memory_limit
+stella scanner config set worker.memory_limit 8Gi
+stella scanner config unset worker.memory_limit
+` + "```" + `
+
+The table is made from ` + "`internal/scanner/settings.go`" + ` by ` + "`make docs`" + `, and a test compares
+the two. *Restart* says that workers use a new value only after
+` + "`stella scanner workers restart`" + `; the others count for what begins after the change.
+
+| key | default | allowed | restart | what it does |
+|---|---|---|---|---|
+`
+
+const configurationEnd = `
+Sizes are written as in Kubernetes: ` + "`64Mi`" + ` is 64 × 2²⁰ bytes, ` + "`1G`" + ` is 10⁹. A value that is not
+allowed is refused with the key, the problem and what is allowed, and changes nothing.
+
+Pools other than ` + "`default`" + ` are no settings: ` + "`stella scanner workers add --pool large-images --memory 16Gi --count 2`" + `
+makes one, and ` + "`stella scanner workers remove --pool large-images`" + ` removes it.
 `

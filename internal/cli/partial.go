@@ -11,18 +11,22 @@ import (
 const maxProblems = 10
 
 // partialError says that the result was written but is incomplete.
-type partialError struct{ problems []inventory.Problem }
+type partialError struct {
+	count int
+	// problems is empty where a service made the result: it tells how many there are.
+	problems []inventory.Problem
+}
 
 // partial is nil where there are no problems.
 func partial(problems []inventory.Problem) error {
 	if len(problems) == 0 {
 		return nil
 	}
-	return &partialError{problems}
+	return &partialError{len(problems), problems}
 }
 
 func (e *partialError) Error() string {
-	return fmt.Sprintf("the result is partial: %s in the image could not be read", countOf(int64(len(e.problems)), "place"))
+	return fmt.Sprintf("the result is partial: %s in the image could not be read", countOf(int64(e.count), "place"))
 }
 
 // details lists the problems, one on each line.

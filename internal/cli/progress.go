@@ -21,20 +21,24 @@ type progressMode string
 
 var progressModes = []string{"auto", "tty", "plain", "none"}
 
+// look says what a scan does: its stage, by a word, and a line for people. With
+// fileLast the line ends with the file being read, which is the part that a narrow
+// terminal loses first.
+type look func(fileLast bool) (stage, line string)
+
 // progress shows how a scan is doing until it is stopped.
 type progress struct {
-	console  *console
-	snapshot func() scan.Snapshot
-	subject  string
+	console *console
+	look    look
 
 	quit chan struct{}
 	once sync.Once
 	wg   sync.WaitGroup
 }
 
-// startProgress starts to show a scan of subject. The caller must call stop.
-func startProgress(c *console, mode progressMode, subject string, snapshot func() scan.Snapshot) *progress {
-	p := &progress{console: c, snapshot: snapshot, subject: subject, quit: make(chan struct{})}
+// startProgress starts to show a scan. The caller must call stop.
+func startProgress(c *console, mode progressMode, look look) *progress {
+	p := &progress{console: c, look: look, quit: make(chan struct{})}
 	switch {
 	case mode == "tty" || mode == "auto" && c.terminal:
 		p.wg.Go(p.line)
@@ -56,7 +60,8 @@ func (p *progress) line() {
 	defer tick.Stop()
 	defer p.console.setLine("")
 	for {
-		p.console.setLine(progressText(p.subject, p.snapshot(), true))
+		_, line := p.look(true)
+		p.console.setLine(line)
 		select {
 		case <-tick.C:
 		case <-p.quit:
@@ -69,7 +74,7 @@ func (p *progress) line() {
 func (p *progress) log() {
 	tick := time.NewTicker(redrawEvery)
 	defer tick.Stop()
-	var phase scan.Phase
+	var before string
 	var last time.Time
 	for {
 		select {
@@ -77,17 +82,16 @@ func (p *progress) log() {
 		case <-p.quit:
 			return
 		}
-		s := p.snapshot()
-		if s.Phase == phase && time.Since(last) < plainEvery {
+		stage, line := p.look(false)
+		if stage == before && time.Since(last) < plainEvery {
 			continue
 		}
-		phase, last = s.Phase, time.Now()
-		fmt.Fprintf(p.console, "stella: %s\n", progressText(p.subject, s, false))
+		before, last = stage, time.Now()
+		fmt.Fprintf(p.console, "stella: %s\n", line)
 	}
 }
 
-// progressText says in one line what a scan does. With fileLast it ends with
-// the file being read, which is the part that a narrow terminal loses first.
+// progressText says in one line what a scan does; see [look].
 func progressText(subject string, s scan.Snapshot, fileLast bool) string {
 	packages := countOf(s.Packages, "package")
 	switch s.Phase {

@@ -10,6 +10,7 @@ import (
 
 	"stella/internal/scan"
 	"stella/internal/scan/image"
+	"stella/internal/scanner"
 )
 
 // report says on standard error what went wrong and what helps, in one line,
@@ -36,14 +37,17 @@ func (a *app) report(ctx context.Context, err error) ExitCode {
 func codeOf(ctx context.Context, err error) ExitCode {
 	var usage *usageError
 	var partial *partialError
+	var job *jobError
 	switch {
 	case errors.As(err, &usage):
 		return ExitUsage
 	case ctx.Err() != nil:
 		return ExitInterrupted
-	case errors.Is(err, image.ErrAuth):
+	case errors.Is(err, scanner.ErrInvalid):
+		return ExitUsage
+	case errors.Is(err, image.ErrAuth), errors.Is(err, scanner.ErrDenied):
 		return ExitAuth
-	case errors.Is(err, scan.ErrMemory):
+	case errors.Is(err, scan.ErrMemory), errors.As(err, &job) && job.memory():
 		return ExitMemory
 	case errors.As(err, &partial):
 		return ExitPartial
@@ -55,6 +59,7 @@ func codeOf(ctx context.Context, err error) ExitCode {
 func (a *app) next(err error) string {
 	var usage *usageError
 	var timeout *timeoutError
+	var job *jobError
 	switch {
 	case errors.As(err, &usage):
 		if usage.cmd == nil {
@@ -63,6 +68,8 @@ func (a *app) next(err error) string {
 		return "see: " + usage.cmd.CommandPath() + " --help"
 	case errors.As(err, &timeout):
 		return a.resume()
+	case errors.As(err, &job):
+		return fmt.Sprintf("see: stella scanner job details %d", job.job.ID)
 	case errors.Is(err, image.ErrAuth):
 		return "log in with a tool that writes the Docker configuration, such as docker login"
 	case errors.Is(err, image.ErrNotFound):
@@ -79,7 +86,10 @@ func (a *app) next(err error) string {
 
 // resume says how to go on with a scan that did not end; empty where it would begin anew.
 func (a *app) resume() string {
-	if !a.cached {
+	switch {
+	case a.job != 0:
+		return fmt.Sprintf("job %d goes on: stella scan get %d waits for its result, stella scanner job cancel %d ends it", a.job, a.job, a.job)
+	case !a.cached:
 		return ""
 	}
 	return "finished layers are kept in the cache, so the same command goes on from there"

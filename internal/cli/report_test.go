@@ -64,7 +64,7 @@ func TestReport(t *testing.T) {
 }
 
 func TestPartialShowsAtMostSoMany(t *testing.T) {
-	e := &partialError{make([]inventory.Problem, 25)}
+	e := &partialError{25, make([]inventory.Problem, 25)}
 	if got := strings.Count(e.details(maxProblems), "\n"); got != maxProblems+1 {
 		t.Errorf("%d lines; want %d and one that says how many more", got, maxProblems)
 	}

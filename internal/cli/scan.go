@@ -6,5 +6,5 @@ func newScan(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "scan",
 		Short: "Find out what is in an image",
-	}, newScanImage(a))
+	}, newScanImage(a), newScanGet(a))
 }

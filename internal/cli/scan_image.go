@@ -21,6 +21,13 @@ type scanImage struct {
 
 	profileTime   bool
 	profileMemory bool
+
+	server serverFlags
+	local  bool
+	retry  bool
+	detach bool
+	pool   string
+	attach bool
 }
 
 func newScanImage(a *app) *cobra.Command {
@@ -38,12 +45,23 @@ file for each; files appear when they are complete, or not at all.
 Layers that are finished are kept in the cache directory. A scan that was
 interrupted goes on where it was, and another image with the same base reads
 only what is new. If something in the image cannot be read, the rest is still
-written; the result says what is missing, and the exit code is 5.`,
+written; the result says what is missing, and the exit code is 5.
+
+Where there is a scanner service, the scan is a job of it, and this command waits
+for the result; which it is, is said on standard error. There is one when --server
+or STELLA_SERVER names it, or when the service of this machine listens on its
+Unix socket. Flags about this process (` + flagText(processFlags) + `) make the scan run here,
+and so does --local. ` + flagText(serviceFlags) + ` need the service.
+An interrupted command leaves the job running, and says how to get its result;
+--timeout then bounds each attempt of the job. Paths are the server's own, and it
+decides which ones may be read.`,
 		Example: `  stella scan image debian:12
   stella scan image oci-archive:app.tar -o cyclonedx-json
   stella scan image app:1.4 -o table -o spdx-json=app.spdx.json -o cyclonedx-json@1.6=app.cdx.json
   stella scan image debian:12 -o json | jq '.components | length'
-  stella scan image app:1.4 --max-memory 64Mi --workers 4 --profile --profile-memory`,
+  stella scan image app:1.4 --max-memory 64Mi --workers 4 --profile --profile-memory
+  stella scan image app:1.4 --retry
+  stella scan image app:1.4 --detach --pool large-images`,
 		Args:              a.oneRef(&c.image),
 		ValidArgsFunction: completeRef,
 		RunE:              c.run,
@@ -55,6 +73,13 @@ written; the result says what is missing, and the exit code is 5.`,
 	c.engine.addScan(cmd)
 	flags.BoolVar(&c.profileTime, "profile", false, "report the time of each phase and extractor on standard error")
 	flags.BoolVar(&c.profileMemory, "profile-memory", false, "report the memory of each phase and layer on standard error, and write a heap profile beside the result")
+	c.server.add(flags)
+	flags.BoolVar(&c.local, "local", false, "scan in this process, also where there is a scanner service")
+	flags.BoolVar(&c.retry, "retry", false, "try the last failed job of this image again, also where the image is in quarantine")
+	flags.BoolVar(&c.detach, "detach", false, "do not wait: print the job's ID, for stella scan get")
+	flags.StringVar(&c.pool, "pool", "", "the `pool` of workers that tries first (default what the service's routing says)")
+	flags.BoolVar(&c.attach, "attach", false, "let the service push the SBOM to the image's registry, as a referrer")
+	completePools(cmd, "pool", a, &c.server)
 	return cmd
 }
 
@@ -70,6 +95,13 @@ func (c *scanImage) run(cmd *cobra.Command, _ []string) (err error) {
 		if err := o.check(); err != nil {
 			return err
 		}
+	}
+	service, err := c.place(cmd)
+	switch {
+	case err != nil:
+		return err
+	case service != nil:
+		return c.submit(cmd.Context(), service, outputs)
 	}
 
 	s := c.engine.session(c.app, c.image)

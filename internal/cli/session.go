@@ -100,11 +100,18 @@ func (s *session) scan(ctx context.Context) (*scan.Result, error) {
 
 // showProgress begins to show what the session does. The caller must stop it.
 func (s *session) showProgress() *progress {
-	mode := progressMode(s.flags.progress)
-	if s.app.quiet {
+	return s.app.showProgress(s.flags.progress, func(fileLast bool) (string, string) {
+		now := s.monitor.Snapshot()
+		return string(now.Phase), progressText(s.ref, now, fileLast)
+	})
+}
+
+// showProgress begins to show a scan, unless --quiet was given. The caller must stop it.
+func (a *app) showProgress(mode string, look look) *progress {
+	if a.quiet {
 		mode = "none"
 	}
-	return startProgress(s.app.console, mode, s.ref, s.monitor.Snapshot)
+	return startProgress(a.console, progressMode(mode), look)
 }
 
 func (s *session) close() error {

@@ -17,7 +17,7 @@ func document(m *image.Image, result *scan.Result, a *app) (*sbom.Document, erro
 		return nil, err
 	}
 	return &sbom.Document{
-		Subject:     subject(m),
+		Subject:     scan.Subject(m),
 		Inventory:   result,
 		Created:     created,
 		ToolVersion: a.version,
@@ -37,23 +37,4 @@ func createdTime(getenv func(string) string, image time.Time) (time.Time, error)
 		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is %q; it must be seconds since 1970", epoch)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
-}
-
-func subject(m *image.Image) sbom.Subject {
-	s := sbom.Subject{
-		Name:         m.Name,
-		Reference:    m.Reference,
-		Digest:       m.Digest,
-		IndexDigest:  m.IndexDigest,
-		MediaType:    m.MediaType,
-		OS:           m.Config.OS,
-		Architecture: m.Config.Architecture,
-		Variant:      m.Config.Variant,
-		Labels:       m.Config.Labels,
-		Layers:       make([]sbom.Layer, len(m.Layers)),
-	}
-	for i, l := range m.Layers {
-		s.Layers[i] = sbom.Layer{Digest: l.Digest, DiffID: l.DiffID, MediaType: l.MediaType, Size: l.Size}
-	}
-	return s
 }

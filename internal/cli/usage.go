@@ -38,7 +38,10 @@ func flagError(cmd *cobra.Command, err error) error {
 		return &usageError{cmd, err}
 	}
 	name := unknown.GetSpecifiedName()
-	if len(name) == 1 {
+	switch {
+	case len(name) == 1 && name[0] >= '0' && name[0] <= '9':
+		return usagef(cmd, "-%s reads like a flag; put -- before a value that begins with a dash", name)
+	case len(name) == 1:
 		return usagef(cmd, "unknown flag -%s", name)
 	}
 	var flags []string

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"stella/internal/client"
+	"stella/internal/scanner"
+)
+
+const (
+	// maxKeyFile is far more than a key has; a larger file is none.
+	maxKeyFile = 4 << 10
+	// knockTime bounds the look whether somebody listens on this machine's socket.
+	knockTime = time.Second
+)
+
+// serverFlags say which scanner service a command talks to.
+type serverFlags struct {
+	address string
+	keyFile string
+	caFile  string
+}
+
+// add adds the flags to a command, or to a group of them.
+func (f *serverFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.address, "server", "", "`address` of the scanner service: unix:///PATH, https://HOST:PORT or http://HOST:PORT (default $STELLA_SERVER, else this machine's socket)")
+	flags.StringVar(&f.keyFile, "api-key-file", "", "`file` with the API key, which nobody else may read (default $STELLA_API_KEY is the key itself)")
+	flags.StringVar(&f.caFile, "server-ca", "", "`file` with the certificates (PEM) that the server's is checked against (default the system's)")
+}
+
+// endpoint is where a service is.
+type endpoint struct {
+	address string
+	// asked says that the flag or the variable names it, and not the mere existence of a socket.
+	asked bool
+}
+
+// endpoint finds the service that is meant; false where there is none.
+func (f *serverFlags) endpoint(getenv func(string) string) (endpoint, bool) {
+	if f.address != "" {
+		return endpoint{f.address, true}, true
+	}
+	if address := getenv("STELLA_SERVER"); address != "" {
+		return endpoint{address, true}, true
+	}
+	return find(sockets(getenv))
+}
+
+// find returns the first of some sockets that is there.
+func find(sockets []string) (endpoint, bool) {
+	for _, socket := range sockets {
+		if info, err := os.Stat(socket); err == nil && info.Mode().Type() == os.ModeSocket {
+			return endpoint{"unix://" + socket, false}, true
+		}
+	}
+	return endpoint{}, false
+}
+
+// sockets are where a service of this machine listens: this user's own first.
+func sockets(getenv func(string) string) []string {
+	all := []string{scanner.Socket(os.Geteuid(), getenv("XDG_RUNTIME_DIR")), scanner.Socket(0, "")}
+	if all[0] == "" || all[0] == all[1] {
+		return all[1:]
+	}
+	return all
+}
+
+// client makes a client of the service that is meant.
+func (f *serverFlags) client(a *app) (*client.Client, error) {
+	e, ok := f.endpoint(a.getenv)
+	if !ok {
+		return nil, &noServerError{sockets(a.getenv)}
+	}
+	return f.dial(a, e)
+}
+
+// dial makes a client; nothing is sent before it is used.
+func (f *serverFlags) dial(a *app, e endpoint) (*client.Client, error) {
+	key := a.getenv("STELLA_API_KEY")
+	if f.keyFile != "" {
+		var err error
+		if key, err = readKey(f.keyFile); err != nil {
+			return nil, fmt.Errorf("--api-key-file: %w", err)
+		}
+	}
+	return client.New(client.Options{Address: e.address, Key: key, CAFile: f.caFile, UserAgent: "stella/" + a.version})
+}
+
+// readKey reads a file that holds an API key and belongs to its reader alone.
+func readKey(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is no regular file", name)
+	case info.Mode().Perm()&0o077 != 0:
+		return "", fmt.Errorf("%s can be used by others (mode %04o); take that away with: chmod 600 %s", name, info.Mode().Perm(), name)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	key := strings.TrimSpace(string(text))
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) > maxKeyFile || key == "" || strings.ContainsAny(key, " \t\r\n"):
+		return "", fmt.Errorf("%s holds no API key: that is one word", name)
+	}
+	return key, nil
+}
+
+// knock finds out whether somebody listens on a socket that was only found.
+func knock(ctx context.Context, e endpoint) error {
+	ctx, cancel := context.WithTimeout(ctx, knockTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", strings.TrimPrefix(e.address, "unix://"))
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			return op.Err
+		}
+		return err
+	}
+	return conn.Close()
+}
+
+// noServerError says that no service was named, and that none is on this machine.
+type noServerError struct{ sockets []string }
+
+func (e *noServerError) Error() string {
+	return fmt.Sprintf("no scanner service is named by --server or STELLA_SERVER, and there is no socket %s; start one with: stella up",
+		strings.Join(e.sockets, " or "))
+}
