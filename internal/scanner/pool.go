@@ -16,8 +16,9 @@ const (
 	// MinWorkerMemory is the least limit of a pool: a scan's budget of 32 MiB, and
 	// 16 MiB for page tables, inodes and page cache, which a cgroup counts too.
 	MinWorkerMemory = 48 << 20
-	// MaxPools and MaxCount bound what is kept and started for pools.
+	// MaxPools is the most pools that there can be.
 	MaxPools = 64
+	// MaxCount is the most workers of one pool.
 	MaxCount = 256
 )
 

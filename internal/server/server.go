@@ -107,25 +107,30 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 		work.Go(func() error { return serve(ctx, main, l) })
 	}
 	if listeners.admin != nil {
+		o.Admin = listeners.admin.Addr().String() // where it was asked for any port
 		admin := adminServer(o, metrics, scans, gate)
 		work.Go(func() error { return serve(ctx, admin, listeners.admin) })
 	}
 	work.Go(func() error { return scans.Run(ctx) })
 	o.Log.Info("ready", "version", o.Version, "socket", o.Socket, "listen", o.Listen, "admin", o.Admin,
-		"store", db.Name(), "memory for workers", bytesize.Size(memory))
+		"store", db.Name(), "worker memory", bytesize.Text(memory))
 	ready()
 	return work.Wait()
 }
 
-// makeDirs makes the directories of a server, private to its user.
+// makeDirs makes the directories of a server, private to its user. The socket's
+// may be entered by others: who may use a socket, its own mode says.
 func makeDirs(o *Options) error {
-	for _, dir := range []string{o.DataDir, o.CacheDir, o.TempDir, filepath.Dir(o.Socket)} {
-		if dir == "." { // no socket
-			continue
-		}
+	for _, dir := range []string{o.DataDir, o.CacheDir, o.TempDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make a directory of the server: %w", err)
 		}
+	}
+	if o.Socket == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(o.Socket), 0o755); err != nil {
+		return fmt.Errorf("make the directory of the server's socket: %w", err)
 	}
 	return nil
 }
@@ -166,19 +171,23 @@ func open(ctx context.Context, o Options) (ls listeners, err error) {
 	return ls, err
 }
 
-// serve answers on a listener until ctx ends.
+// serve answers on a listener until ctx ends, and then until the requests that run
+// are answered, or stopTime has passed: the database outlives them.
 func serve(ctx context.Context, s *http.Server, l net.Listener) error {
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 		defer cancel()
 		if s.Shutdown(ctx) != nil {
 			s.Close()
 		}
 	})
-	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		stop()
 		return fmt.Errorf("listen on %s: %w", l.Addr(), err)
 	}
+	<-stopped
 	return nil
 }
 

@@ -172,3 +172,16 @@ func TestProduceFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// failing is a writer whose client is gone, which nobody has noticed yet.
+type failing struct{ withDeadlines }
+
+func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// A write that fails ends the stream by itself, without net/http's help.
+func TestWriteFails(t *testing.T) {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	if err := sse.Serve(failing{withDeadlines{httptest.NewRecorder()}}, r, nil, wait); err != nil {
+		t.Error(err)
+	}
+}

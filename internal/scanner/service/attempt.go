@@ -26,13 +26,17 @@ const (
 	finishTime = 5 * time.Second
 )
 
-// give starts an attempt in a slot.
-func (s *Service) give(ctx context.Context, l *slot, c *queue.Claim) {
+// give starts an attempt in a slot's process. That can have ended since it was seen to
+// be free; then the slot is not busy, and the process says how it ended.
+func (s *Service) give(ctx context.Context, l *slot, process *worker.Process, c *queue.Claim) {
 	attemptCtx, interrupt := context.WithCancelCause(ctx)
 	s.mu.Lock()
-	l.state, l.job, l.attempt, l.progress, l.interrupt = scanner.WorkerBusy, &c.Job, c.Attempt.Number, scanner.Progress{Layer: -1}, interrupt
+	if l.process == process {
+		l.state = scanner.WorkerBusy
+	}
+	l.job, l.attempt, l.progress, l.interrupt = &c.Job, c.Attempt.Number, scanner.Progress{Layer: -1}, interrupt
 	l.moved = time.Now()
-	process, limit, plan := l.process, l.limit, s.plan
+	limit, plan := c.Attempt.Limit, s.plan
 	if s.stop {
 		interrupt(errShutdown)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"stella/internal/scanner"
+	"stella/internal/scanner/worker"
 )
 
 // control is the loop that starts and stops workers and gives them jobs.
@@ -210,7 +211,7 @@ func (s *Service) makeRoom(pool string, memory int64) {
 // assign claims jobs for free workers.
 func (s *Service) assign(ctx context.Context) error {
 	for {
-		l := s.next()
+		l, process := s.next()
 		if l == nil {
 			return nil
 		}
@@ -224,12 +225,12 @@ func (s *Service) assign(ctx context.Context) error {
 			}
 			continue
 		}
-		s.give(ctx, l, claim)
+		s.give(ctx, l, process, claim)
 	}
 }
 
-// next is a free worker of a pool that may have a job.
-func (s *Service) next() *slot {
+// next is a free worker of a pool that may have a job, and its process.
+func (s *Service) next() (*slot, *worker.Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var best *slot
@@ -238,7 +239,10 @@ func (s *Service) next() *slot {
 			best = l
 		}
 	}
-	return best
+	if best == nil {
+		return nil, nil
+	}
+	return best, best.process
 }
 
 // nothingFor notes that a pool has no job now, and when the next delayed one is due.

@@ -83,6 +83,9 @@ func (s *Service) begin(ctx context.Context, l *slot, p scanner.Pool) {
 			l.backOff()
 		} else {
 			l.process, l.started, l.state = process, time.Now(), scanner.WorkerIdle
+			if s.stop { // since it was started
+				s.end(l)
+			}
 		}
 		rest := l.rest
 		s.mu.Unlock()

@@ -87,29 +87,36 @@ func killingOf(cause error) killing {
 
 // begin makes a the current attempt, and begins new peaks.
 func (p *Process) begin(a *attempt) error {
-	if p.group != nil {
-		switch err := p.group.ResetPeak(); {
-		case errors.Is(err, cgroup.ErrNoReset):
-			p.oldPeak.Do(func() {
-				p.cfg.Log(slog.LevelDebug, "worker", "peaks are since the start of worker "+p.cfg.Name+": "+err.Error())
-			})
-		case err != nil:
-			return err
-		}
-		stats, err := p.group.Stats()
-		if err != nil {
-			return err
-		}
-		a.kills = stats.OOMKills
-	}
+	err := p.beginPeak(a)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.finished {
+	switch {
+	case p.finished: // and its cgroup may be gone
 		return fmt.Errorf("the worker had ended before it got the task: %s", p.exit.Message)
+	case err != nil:
+		return err
 	}
 	p.usage.peak = 0
 	p.current = a
 	return nil
+}
+
+// beginPeak sets the cgroup's counters back, or notes where they stand.
+func (p *Process) beginPeak(a *attempt) error {
+	if p.group == nil {
+		return nil
+	}
+	switch err := p.group.ResetPeak(); {
+	case errors.Is(err, cgroup.ErrNoReset):
+		p.oldPeak.Do(func() {
+			p.cfg.Log(slog.LevelDebug, "worker", "peaks are since the start of worker "+p.cfg.Name+": "+err.Error())
+		})
+	case err != nil:
+		return err
+	}
+	stats, err := p.group.Stats()
+	a.kills = stats.OOMKills
+	return err
 }
 
 // noteProgress keeps what the worker told, and passes it on.

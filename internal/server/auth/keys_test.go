@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -255,4 +256,19 @@ func FuzzParse(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// Root and the server's own user may do everything, others only scan.
+func TestPeers(t *testing.T) {
+	own := os.Geteuid()
+	for uid, want := range map[int]Identity{
+		0:         {scanner.Caller{Name: "uid 0", Local: true}, scanner.ScopeAdmin},
+		own:       {scanner.Caller{Name: fmt.Sprintf("uid %d", own), Local: true}, scanner.ScopeAdmin},
+		own + 1:   {scanner.Caller{Name: fmt.Sprintf("uid %d", own+1)}, scanner.ScopeScan},
+		own + 999: {scanner.Caller{Name: fmt.Sprintf("uid %d", own+999)}, scanner.ScopeScan},
+	} {
+		if got := peer(uid); got != want {
+			t.Errorf("uid %d is %+v, want %+v", uid, got, want)
+		}
+	}
 }
