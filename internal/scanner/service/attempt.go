@@ -59,7 +59,8 @@ func (s *Service) attempt(ctx context.Context, l *slot, process *worker.Process,
 	defer stop()
 
 	log.Debug("an attempt begins", "image", c.Job.Image, "pool", l.pool, "limit", bytesize.Size(limit))
-	task, report := s.task(c, process, limit, plan), worker.Report{}
+	task := s.task(c, process, limit, plan)
+	var report worker.Report
 	if err := os.MkdirAll(task.OutDir, 0o700); err != nil {
 		report = worker.Report{Outcome: scanner.OutcomeError, Retryable: true, End: scanner.End{Message: fmt.Sprintf("the data directory: %v", err)}}
 	} else {

@@ -194,7 +194,7 @@ func (s *Service) Set(ctx context.Context, by scanner.Caller, key, value string)
 	if err != nil {
 		return scanner.SettingChange{}, err
 	}
-	return s.changed(ctx, change, wanted)
+	return s.changed(ctx, by, change, wanted)
 }
 
 // Unset gives a setting its default again.
@@ -207,12 +207,12 @@ func (s *Service) Unset(ctx context.Context, by scanner.Caller, key string) (sca
 	if err := wanted.Set(key, change.Default); err != nil {
 		return scanner.SettingChange{}, err
 	}
-	return s.changed(ctx, change, wanted)
+	return s.changed(ctx, by, change, wanted)
 }
 
 // changed adds to a change what it means for the workers.
-func (s *Service) changed(ctx context.Context, change scanner.SettingChange, wanted scanner.Settings) (scanner.SettingChange, error) {
-	s.log.Info("a setting was changed", "key", change.Key, "old", change.Old, "new", change.Value, "origin", change.Origin)
+func (s *Service) changed(ctx context.Context, by scanner.Caller, change scanner.SettingChange, wanted scanner.Settings) (scanner.SettingChange, error) {
+	s.log.Info("a setting was changed", "key", change.Key, "old", change.Old, "new", change.Value, "by", by.Name)
 	if err := s.reload(ctx); err != nil {
 		return change, err
 	}
