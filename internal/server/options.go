@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"stella/internal/bytesize"
+	"stella/internal/scanner/resolve"
 )
 
 // Options are all that a server takes from its surroundings. [Options.Validate]
@@ -94,13 +96,20 @@ func (o *Options) Validate() error {
 		if o.Worker, err = besides("stella"); err != nil {
 			return err
 		}
+	} else if o.Worker, err = exec.LookPath(o.Worker); err != nil { // or no worker would ever start
+		return fmt.Errorf("--worker: %w", err)
 	}
 	for i, path := range o.AllowPaths {
 		if o.AllowPaths[i], err = filepath.Abs(path); err != nil {
 			return fmt.Errorf("--allow-path %s: %w", path, err)
 		}
 	}
-	return nil
+	return o.policy().Check()
+}
+
+// policy is what references may lead to.
+func (o *Options) policy() resolve.Policy {
+	return resolve.Policy{Paths: o.AllowPaths, Registries: o.AllowRegistries, PlainHTTP: o.PlainHTTP}
 }
 
 // CheckFlag refuses a password in a store's address where other users of the

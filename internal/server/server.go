@@ -27,7 +27,6 @@ import (
 	"stella/internal/scanner"
 	"stella/internal/scanner/logs"
 	"stella/internal/scanner/queue"
-	"stella/internal/scanner/resolve"
 	"stella/internal/scanner/service"
 	"stella/internal/server/api"
 	"stella/internal/server/auth"
@@ -77,7 +76,7 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	scans, err := service.Start(ctx, service.Options{
 		Queue: jobs, Logs: lines, Log: o.Log, Telemetry: metrics, Instance: instance, Store: db.Dialect(),
 		Program: o.Worker, Group: group(o.DataDir), DataDir: o.DataDir, CacheDir: o.CacheDir, TempDir: o.TempDir,
-		Policy:      resolve.Policy{Paths: o.AllowPaths, Registries: o.AllowRegistries, PlainHTTP: o.PlainHTTP},
+		Policy:      o.policy(),
 		AllowAttach: o.AllowAttach, Memory: memory,
 	})
 	if err != nil {

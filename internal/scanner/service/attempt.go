@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -67,7 +68,11 @@ func (s *Service) attempt(ctx context.Context, l *slot, process *worker.Process,
 		report = process.Run(ctx, task, func(p scanner.Progress) { s.progress(l, p) })
 	}
 	ended := s.decide(c, report, task, limit, plan)
-	job, incident := s.finish(ctx, log, ended, report)
+	job, incident := s.finish(ctx, log, ended, report, func(err error) queue.Ended {
+		broken := worker.Report{Outcome: scanner.OutcomeError, End: report.End, Retryable: true}
+		broken.Message = fmt.Sprintf("the result cannot be kept: %v", err)
+		return s.decide(c, broken, task, limit, plan)
+	})
 	if err := os.RemoveAll(task.OutDir); err != nil {
 		log.Warn("what an attempt left could not be removed", "error", err)
 	}
@@ -132,8 +137,10 @@ func (s *Service) decide(c *queue.Claim, r worker.Report, t worker.Task, limit i
 	return e
 }
 
-// finish writes how an attempt ended, until that has worked or the attempt is no longer ours.
-func (s *Service) finish(ctx context.Context, log logger, e queue.Ended, r worker.Report) (scanner.Job, *scanner.Incident) {
+// finish writes how an attempt ended: again and again while the database cannot be
+// written, until the attempt is no longer ours. A result that cannot be kept for another
+// reason, such as a file that is not what the worker said, is an error of the scan.
+func (s *Service) finish(ctx context.Context, log logger, e queue.Ended, r worker.Report, failed func(error) queue.Ended) (scanner.Job, *scanner.Incident) {
 	// The attempt's context has often ended; the writing goes on.
 	ctx = context.WithoutCancel(ctx)
 	var deadline time.Time
@@ -145,6 +152,12 @@ func (s *Service) finish(ctx context.Context, log logger, e queue.Ended, r worke
 			return job, incident
 		case errors.Is(err, queue.ErrFenced):
 			log.Warn("an attempt's end was not kept, because the job went on without it", "outcome", e.Outcome)
+			return scanner.Job{ID: e.Job}, nil
+		case !errors.Is(err, scanner.ErrUnavailable) && e.Result != nil:
+			e = failed(err)
+			continue
+		case !errors.Is(err, scanner.ErrUnavailable):
+			log.Error("how an attempt ended cannot be kept; it will count as lost", "outcome", e.Outcome, "error", err)
 			return scanner.Job{ID: e.Job}, nil
 		case tries == 0:
 			log.Error("cannot write how an attempt ended; trying again", "error", err)
@@ -166,7 +179,7 @@ func (s *Service) finishOnce(ctx context.Context, e queue.Ended, r worker.Report
 	if e.Result == nil {
 		return s.queue.Finish(ctx, e)
 	}
-	subject, err := os.ReadFile(r.SubjectFile)
+	subject, err := readSubject(r.SubjectFile)
 	if err != nil {
 		return scanner.Job{}, nil, err
 	}
@@ -179,13 +192,23 @@ func (s *Service) finishOnce(ctx context.Context, e queue.Ended, r worker.Report
 	return s.queue.Finish(ctx, e)
 }
 
+// readSubject reads no more than the queue takes, whatever a worker wrote.
+func readSubject(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, queue.MaxSubject+1))
+}
+
 // say logs what became of a job, in the words that people look for.
 func (s *Service) say(log logger, job scanner.Job, e queue.Ended, incident *scanner.Incident) {
 	switch {
 	case incident != nil:
 		log.Error(e.End.Message, "image", job.Image, "action", incident.Action)
 	case e.Outcome == scanner.OutcomeSucceeded:
-		log.Info("sbom generated", "image", job.Image, "components", e.Result.Components, "problems", e.Result.Problems, "peak", bytesize.Size(e.End.Peak))
+		log.Info("sbom generated", "image", job.Image, "components", e.Result.Components, "problems", e.Result.Problems, "peak", bytesize.Text(e.End.Peak))
 	case job.Status == scanner.StatusPending:
 		log.Warn("an attempt failed; the job waits for another", "image", job.Image, "outcome", e.Outcome, "pool", job.Pool, "error", e.End.Message)
 	case job.Status == scanner.StatusCancelled:

@@ -60,6 +60,7 @@ type rig struct {
 	dir    string
 	memory int64
 	policy resolve.Policy
+	worker string // the program; empty is the real one
 
 	*service.Service
 	queue *queue.Queue
@@ -83,6 +84,10 @@ func (r *rig) start() {
 	if err != nil {
 		r.Fatal(err)
 	}
+	worker := r.worker
+	if worker == "" {
+		worker = filepath.Join(bin, "stella")
+	}
 	log := slog.New(slog.DiscardHandler)
 	db, err := store.Open(r.Context(), store.Options{URL: "sqlite:" + filepath.Join(r.dir, "db"), Log: log})
 	if err != nil {
@@ -98,7 +103,7 @@ func (r *rig) start() {
 	}
 	r.Service, err = service.Start(r.Context(), service.Options{
 		Queue: r.queue, Logs: lines, Log: slog.New(lines.Handler(log.Handler())), Telemetry: telemetry.NewScanner("1.2.3"),
-		Instance: instance, Store: db.Dialect(), Program: filepath.Join(bin, "stella"),
+		Instance: instance, Store: db.Dialect(), Program: worker,
 		Group:   fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ToLower(filepath.Base(filepath.Dir(r.dir))[:8])),
 		DataDir: r.dir, CacheDir: filepath.Join(r.dir, "cache"), TempDir: r.dir, Policy: r.policy, Memory: r.memory,
 	})

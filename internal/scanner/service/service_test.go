@@ -293,6 +293,27 @@ func TestVanished(t *testing.T) {
 	}
 }
 
+// A worker that says that it has a result, and has none, fails its job and keeps its slot free.
+func TestResultThatIsNotThere(t *testing.T) {
+	liar := filepath.Join(t.TempDir(), "stella")
+	script := `#!/bin/sh
+echo '{"hello":{"protocol":1,"version":"1.2.3"}}'
+while read -r task; do
+	echo '{"ended":{"outcome":"succeeded","result":{"inventory":"sha256:0","size":1,"components":1},"last":{"layer":-1,"peak":0}}}'
+done
+`
+	if err := os.WriteFile(liar, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, dir: t.TempDir(), memory: 1 << 30, worker: liar}
+	r.start()
+	r.set("retry.max_attempts", "1")
+	d := r.wait(r.submit(scanner.Request{Image: image(t, "a", 0, 1)}).ID)
+	if d.Status != scanner.StatusFailed || d.Result != nil || !slices.Equal(outcomes(d), []scanner.Outcome{scanner.OutcomeError}) || !strings.Contains(d.Message, "cannot be kept") {
+		t.Errorf("%+v; want that it failed, because its result cannot be kept", d)
+	}
+}
+
 func TestContextOfEvents(t *testing.T) {
 	r, _, job := stalled(t)
 	ctx, cancel := context.WithCancel(t.Context())

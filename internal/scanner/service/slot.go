@@ -58,9 +58,18 @@ type slot struct {
 	sampled  time.Time
 }
 
-// free reports whether the slot can take a job.
+// free reports whether the slot can take a job. A process that has just ended
+// cannot, though watch has not booked that yet.
 func (l *slot) free() bool {
-	return l.state == scanner.WorkerIdle && l.process != nil && l.attempt == 0 && !l.restart && !l.retired
+	if l.state != scanner.WorkerIdle || l.process == nil || l.attempt != 0 || l.restart || l.retired {
+		return false
+	}
+	select {
+	case <-l.process.Exited():
+		return false
+	default:
+		return true
+	}
 }
 
 // begin starts the slot's process in the background. The caller holds the lock and has reserved the memory.
@@ -112,7 +121,7 @@ func (s *Service) watch(l *slot, process *worker.Process) {
 	}
 	exit := process.Exit()
 	s.mu.Lock()
-	if l.attempt == 0 && exit.Reason == scanner.RestartCrash { // it had nothing to do
+	if exit.Job == 0 && exit.Reason == scanner.RestartCrash { // it had nothing to do
 		l.backOff()
 	}
 	l.lastExit = &exit
