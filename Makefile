@@ -21,8 +21,8 @@ RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: ## Build bin/stella as it is shipped
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/stella ./cmd/stella
+build: ## Build bin/stella and bin/stellad as they are shipped
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 test: ## Run all tests that run quickly, with the race detector; as root also those that need cgroups
 	@if [ -z '$(RACE)' ]; then echo 'test: skipped: the race detector, for want of a C compiler ($(shell $(GO) env CC))'; fi
