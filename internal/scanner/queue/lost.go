@@ -105,12 +105,18 @@ func (q *Queue) Recover(ctx context.Context) (int, error) {
 }
 
 // TakeOver does the same with the attempts of other instances that were not heard of
-// for so long. With SQLite, whose file one process has alone, nobody else lives: an
-// expiry of 0 when it starts takes what it left under another name.
+// for so long. One that was heard of in the future, because the database's clock was
+// set back since, counts as not heard of: who lives is heard of again in a moment.
 func (q *Queue) TakeOver(ctx context.Context, expiry time.Duration) (int, error) {
 	return q.loseAll(ctx, fmt.Sprintf("its instance was not heard of for %v", expiry),
-		`a.instance <> $1 AND coalesce((SELECT seen FROM instances WHERE name = a.instance), 0) < {now} - $2`,
+		`a.instance <> $1 AND abs({now} - coalesce((SELECT seen FROM instances WHERE name = a.instance), 0)) > $2`,
 		q.instance.Name, expiry.Microseconds())
+}
+
+// TakeAll does the same with the attempts of all other instances. It is for SQLite,
+// whose file one process has alone: they are what it left under another name.
+func (q *Queue) TakeAll(ctx context.Context) (int, error) {
+	return q.loseAll(ctx, "its instance was ended", `a.instance <> $1`, q.instance.Name)
 }
 
 // loseAll ends all attempts that a condition chooses, some at a time.

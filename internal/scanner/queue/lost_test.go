@@ -87,6 +87,28 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
+// The database's clock is set back: who is dead was heard of in the future, and is taken over all the same.
+func TestTakeOverFromTheFuture(t *testing.T) {
+	onEach(t, func(t *testing.T, e *env) {
+		a, b := e.instance("a"), e.instance("b")
+		submit(t, a, submission(1))
+		submit(t, a, submission(2))
+		claim(t, a, "default", "default-0")
+		e.exec(`UPDATE instances SET seen = seen + 172800000000 WHERE name = 'a'`)
+		all, _, err := b.Instances(t.Context(), time.Minute)
+		if err != nil || len(all) != 2 || all[0].Alive || !all[1].Alive {
+			t.Errorf("%+v, %v; want a dead and b alive", all, err)
+		}
+		if n, err := b.TakeOver(t.Context(), time.Minute); err != nil || n != 1 {
+			t.Errorf("took over %d, %v; want 1", n, err)
+		}
+		claim(t, a, "default", "default-0")
+		if n, err := b.TakeAll(t.Context()); err != nil || n != 1 {
+			t.Errorf("took %d, %v; want 1", n, err)
+		}
+	})
+}
+
 func TestRenew(t *testing.T) {
 	onEach(t, func(t *testing.T, e *env) {
 		q := e.instance("a")

@@ -136,7 +136,7 @@ func (q *Queue) Instances(ctx context.Context, expiry time.Duration) (all []scan
 				return err
 			}
 			i.Started, i.Seen = fromMicros(started), fromMicros(seen)
-			i.Alive = now-seen <= expiry.Microseconds()
+			i.Alive = max(now-seen, seen-now) <= expiry.Microseconds() // in the future: the clock was set back since
 			all = append(all, i)
 			if !i.Alive {
 				return nil

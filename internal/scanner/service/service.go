@@ -103,6 +103,7 @@ type Service struct {
 	pending map[string]bool
 	due     time.Time // when a delayed job may begin
 	stop    bool
+	beatErr error // of the last heartbeat, which shows whether the database can be written
 	work    sync.WaitGroup // goroutines of slots
 
 	cache struct {
@@ -139,7 +140,7 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 		return nil, fmt.Errorf("take up the attempts of an earlier process: %w", err)
 	}
 	if o.Store == "sqlite" { // nobody else lives: this is what it left under another name
-		others, err := o.Queue.TakeOver(ctx, 0)
+		others, err := o.Queue.TakeAll(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("take up the attempts of an earlier process: %w", err)
 		}
@@ -209,7 +210,12 @@ func (s *Service) every(ctx context.Context, pause time.Duration, what string, f
 }
 
 // beat renews this instance's claim on its attempts, and takes those of instances that are gone.
-func (s *Service) beat(ctx context.Context) error {
+func (s *Service) beat(ctx context.Context) (err error) {
+	defer func() {
+		s.mu.Lock()
+		s.beatErr = err
+		s.mu.Unlock()
+	}()
 	cancelled, err := s.queue.Renew(ctx, s.localWorkers())
 	if err != nil {
 		return err
