@@ -86,14 +86,7 @@ func newEngine(o Options) (*engine, error) {
 // readLayers makes the fragments that are not there yet: the largest layers
 // first, so that no long one is left for the end; each distinct layer once.
 func (e *engine) readLayers(ctx context.Context) error {
-	order := make([]int, 0, len(e.layers))
-	first := make(map[string]bool, len(e.layers))
-	for i, key := range e.keys {
-		if !first[key] {
-			first[key] = true
-			order = append(order, i)
-		}
-	}
+	order := e.distinct()
 	slices.SortStableFunc(order, func(a, b int) int { return int(min(max(e.layers[b].Size-e.layers[a].Size, -1), 1)) })
 
 	e.monitor.layers.Store(int64(len(order)))
@@ -127,6 +120,19 @@ func (e *engine) readLayers(ctx context.Context) error {
 		})
 	}
 	return cmp.Or(g.Wait(), ctx.Err())
+}
+
+// distinct are the indexes of the layers without those that are there again.
+func (e *engine) distinct() []int {
+	order := make([]int, 0, len(e.layers))
+	first := make(map[string]bool, len(e.layers))
+	for i, key := range e.keys {
+		if !first[key] {
+			first[key] = true
+			order = append(order, i)
+		}
+	}
+	return order
 }
 
 // have reports whether the layer's fragments are all there.

@@ -80,6 +80,13 @@ func (m *Monitor) enter(p Phase) {
 	m.notify()
 }
 
+// allCached says that none of so many layers has to be read.
+func (m *Monitor) allCached(layers int) {
+	for _, n := range []*atomic.Int64{&m.layers, &m.done, &m.cached} {
+		n.Store(int64(layers))
+	}
+}
+
 func (m *Monitor) notify() {
 	if m.Notify != nil {
 		m.Notify()

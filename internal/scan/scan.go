@@ -114,6 +114,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	r := &Result{Stats: Stats{Phases: map[Phase]time.Duration{}}}
 	if inv := e.keptInventory(); inv != nil {
 		r.Inventory, r.inv, r.Stats.FromCache = inv, inv, true
+		e.monitor.allCached(len(e.distinct()))
 		e.monitor.enter(PhaseDone)
 		return r, e.finish(r)
 	}

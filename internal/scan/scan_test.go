@@ -76,6 +76,9 @@ func TestSecondScanReadsNothing(t *testing.T) {
 	if l := r.Stats.Layers; len(l) != 3 || !l[0].Cached || l[0].Files != 2 || l[2].Packages != 1 {
 		t.Errorf("statistics of the layers: %+v", l)
 	}
+	if s := o.Monitor.Snapshot(); s.Phase != PhaseDone || s.Layers != 3 || s.Done != 3 || s.Cached != 3 {
+		t.Errorf("whoever watches sees %+v; want 3 layers, all cached", s)
+	}
 	if diff := cmp.Diff(want, found(t, r)); diff != "" {
 		t.Errorf("(-first +second)\n%s", diff)
 	}
@@ -107,7 +110,7 @@ func TestDamagedCache(t *testing.T) {
 	o.CacheDir = t.TempDir()
 	want := stored(t, run(t, o))
 	files, err := filepath.Glob(o.CacheDir + "/*")
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 { // three layers, the inventory, the tally
 		t.Fatalf("%d files in the cache: %v, %v", len(files), files, err)
 	}
 	for _, damage := range []func([]byte) []byte{
@@ -141,7 +144,7 @@ func TestManyLayersMakeFewFiles(t *testing.T) {
 		t.Errorf("%d of %d packages", n, len(layers))
 	}
 	files, err := os.ReadDir(o.CacheDir)
-	if err != nil || len(files) != maxMade+1 { // and the inventory
+	if err != nil || len(files) != maxMade+2 { // and the inventory, and the tally
 		t.Errorf("%d files in the cache, %v", len(files), err)
 	}
 	if r := run(t, o); !r.Stats.FromCache {
@@ -149,34 +152,69 @@ func TestManyLayersMakeFewFiles(t *testing.T) {
 	}
 }
 
-func TestPrune(t *testing.T) {
-	o := options(t, "oci-dir:"+layout(t, nil, threeLayers(t)...))
-	o.CacheDir = t.TempDir()
-	run(t, o)
-	var sizes int64
-	files, _ := filepath.Glob(o.CacheDir + "/*")
+// cached lists the files that a cache has for later scans, and adds up their bytes.
+func cached(t *testing.T, dir string) (files []string, bytes int64) {
+	t.Helper()
+	for _, suffix := range []string{fragmentSuffix, inventorySuffix} {
+		some, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, some...)
+	}
 	for _, f := range files {
 		st, err := os.Stat(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sizes += st.Size()
+		bytes += st.Size()
 	}
+	return files, bytes
+}
+
+func TestPrune(t *testing.T) {
+	o := options(t, "oci-dir:"+layout(t, nil, threeLayers(t)...))
+	o.CacheDir = t.TempDir()
+	run(t, o)
+	files, size := cached(t, o.CacheDir)
 	c, err := openCache(o.CacheDir, spool.NewSpace(o.TempDir, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.prune(sizes); err != nil {
+	prune := func(limit int64) int {
+		t.Helper()
+		if err := c.prune(limit); err != nil {
+			t.Fatal(err)
+		}
+		left, _ := cached(t, o.CacheDir)
+		return len(left)
+	}
+	if left := prune(size); left != len(files) {
+		t.Errorf("a cache within its bound lost %d files", len(files)-left)
+	}
+	if left := prune(size - 1); left != len(files)-1 {
+		t.Errorf("%d files left of %d; one byte was too many", left, len(files))
+	}
+	// What nobody tallied, as scans that are killed leave it, is counted in the end.
+	if err := os.WriteFile(filepath.Join(o.CacheDir, "x"+fragmentSuffix), make([]byte, size), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(o.CacheDir + "/*"); len(left) != len(files) {
-		t.Errorf("a cache within its bound lost %d files", len(files)-len(left))
+	for scans := 1; prune(size) == len(files); scans++ {
+		if scans > countEvery {
+			t.Fatalf("%d scans did not see a file", scans)
+		}
 	}
-	if err := c.prune(sizes - 1); err != nil {
+	// A tally that a power cut left in pieces is made again.
+	tally := filepath.Join(o.CacheDir, tallyName)
+	if err := os.WriteFile(tally, []byte("00000"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := filepath.Glob(o.CacheDir + "/*"); len(left) != len(files)-1 {
-		t.Errorf("%d files left of %d; one byte was too many", len(left), len(files))
+	prune(size)
+	var want, got, scans int64
+	_, want = cached(t, o.CacheDir)
+	text, err := os.ReadFile(tally)
+	if _, err2 := fmt.Sscanf(string(text), "%d %d", &got, &scans); err != nil || err2 != nil || got != want || scans != 0 {
+		t.Errorf("the tally is %q (%v, %v); want %d bytes", text, err, err2, want)
 	}
 }
 

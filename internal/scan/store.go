@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,6 +60,8 @@ type cacheStore struct {
 
 	mu   sync.Mutex
 	made int
+	// added is the bytes of files that this scan has added; see prune.
+	added int64
 	// checked holds the stats of fragments whose checksum this scan has
 	// compared: one a layer, and a fragment is opened several times.
 	checked map[string]fragment.Stats
@@ -170,87 +170,22 @@ func (c *cacheStore) temp() (*os.File, error) { return os.CreateTemp(c.dir, unfi
 // keep gives a finished file its name at once. No fsync: a file that a power
 // cut left in pieces fails its checksum and is made again.
 func (c *cacheStore) keep(path string, f *os.File) error {
-	err := errors.Join(f.Close(), os.Rename(f.Name(), path))
+	st, err := f.Stat()
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
 	if err != nil {
 		os.Remove(f.Name())
 		return fmt.Errorf("the cache: %w", err)
 	}
+	c.mu.Lock()
+	c.added += st.Size()
+	c.mu.Unlock()
 	return nil
 }
 
 func (c *cacheStore) close() error { return c.rest.close() }
-
-// prune removes the files used longest ago until the rest has at most max bytes. It reads the directory in
-// chunks, and remembers no more than it needs to find the age below which files go.
-func (c *cacheStore) prune(limit int64) error {
-	type file struct {
-		name string
-		size int64
-		used time.Time
-	}
-	const remembered = 4096 // oldest files of one round: half a MiB
-	for {
-		var total int64
-		var oldest []file
-		err := eachFile(c.dir, func(e fs.DirEntry) error {
-			st, err := e.Info()
-			if err != nil {
-				return nil // another scan removed it
-			}
-			if strings.HasPrefix(e.Name(), unfinished) {
-				if time.Since(st.ModTime()) > unfinishedAge {
-					os.Remove(filepath.Join(c.dir, e.Name()))
-				}
-				return nil
-			}
-			if !strings.HasSuffix(e.Name(), fragmentSuffix) && !strings.HasSuffix(e.Name(), inventorySuffix) {
-				return nil
-			}
-			total += st.Size()
-			oldest = append(oldest, file{e.Name(), st.Size(), st.ModTime()})
-			if len(oldest) == 2*remembered {
-				slices.SortFunc(oldest, func(a, b file) int { return a.used.Compare(b.used) })
-				oldest = oldest[:remembered]
-			}
-			return nil
-		})
-		if err != nil || total <= limit {
-			return err
-		}
-		slices.SortFunc(oldest, func(a, b file) int { return a.used.Compare(b.used) })
-		for _, f := range oldest {
-			if total <= limit {
-				return nil
-			}
-			if err := os.Remove(filepath.Join(c.dir, f.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("prune the cache: %w", err)
-			}
-			total -= f.size
-		}
-	}
-}
-
-func eachFile(dir string, fn func(fs.DirEntry) error) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	for {
-		entries, err := d.ReadDir(256)
-		for _, e := range entries {
-			if err := fn(e); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
 
 // tempStore keeps the fragments of one scan, one after the other in a file without a
 // name: an image may have more layers than a process may have open files.
