@@ -87,7 +87,7 @@ func TestNoServer(t *testing.T) {
 	}
 	c := newTest(t, Options{Address: "unix:///x"})
 	err = c.failed(t.Context(), &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)})
-	if !errors.Is(err, ErrNoServer) || !strings.Contains(err.Error(), "may not open the socket") {
+	if !errors.Is(err, ErrNoServer) || !errors.Is(err, scanner.ErrDenied) || !strings.Contains(err.Error(), "may not open the socket") {
 		t.Errorf("without permission: %v", err)
 	}
 }

@@ -27,7 +27,7 @@ const (
 var ErrNoServer = errors.New("no server")
 
 // NoServerError says that nobody serves at an address, or not for this user. It
-// matches [ErrNoServer].
+// matches [ErrNoServer], and then also [scanner.ErrDenied].
 type NoServerError struct {
 	Address string
 	Reason  string // why, and what to do
@@ -39,8 +39,10 @@ func (e *NoServerError) Error() string {
 	return fmt.Sprintf("no scanner service at %s: %s", e.Address, e.Reason)
 }
 
-// Is reports whether target is [ErrNoServer].
-func (e *NoServerError) Is(target error) bool { return target == ErrNoServer }
+// Is reports whether target is one that it matches.
+func (e *NoServerError) Is(target error) bool {
+	return target == ErrNoServer || target == scanner.ErrDenied && errors.Is(e.Cause, fs.ErrPermission)
+}
 
 // Unwrap is the cause.
 func (e *NoServerError) Unwrap() error { return e.Cause }

@@ -75,7 +75,11 @@ func (db *DB) classify(ctx context.Context, err error) error {
 // classifySQLite goes by the primary code, sqlite.org/rescode.html.
 func (db *DB) classifySQLite(err *sqlite.Error) error {
 	e := &Error{Database: db.name, Cause: err}
-	switch err.Code() & 0xff {
+	code := err.Code() & 0xff
+	if err.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // no room for the index of the write-ahead log
+		code = sqlite3.SQLITE_FULL
+	}
+	switch code {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		e.Kind = ErrCorrupt
 		e.Advice = fmt.Sprintf("the file is left as it is; to go on, restore a backup of it, or save what can be read with: sqlite3 %[1]s .recover | sqlite3 NEW; or move %[1]s, %[1]s-wal and %[1]s-shm away, to begin with an empty one", db.name)
@@ -96,6 +100,7 @@ const (
 	pgSerialization  = "40001"
 	pgDeadlock       = "40P01"
 	pgUnique         = "23505"
+	pgIdle           = "25P03"
 	pgDiskFull       = "53100"
 	pgDataCorrupted  = "XX001"
 	pgIndexCorrupted = "XX002"
@@ -109,6 +114,9 @@ const (
 func (db *DB) classifyPostgres(err *pgconn.PgError) error {
 	e := &Error{Database: db.name, Cause: err}
 	switch err.Code {
+	case pgIdle:
+		e.Kind, e.Advice = ErrUnavailable, "this process, or the network, stood still for too long"
+		return e
 	case pgDiskFull:
 		e.Kind, e.Advice = ErrFull, "make room on the server of the database, and it goes on"
 		return e

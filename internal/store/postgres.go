@@ -21,6 +21,11 @@ const (
 	idleConnections = 4
 	// connectTimeout is for a server that does not answer at all.
 	connectTimeout = 5 * time.Second
+	// idleTimeout is after how long the server ends a transaction in which nothing
+	// happens. A process that is stopped, or cut off from the network, would else keep its
+	// locks, and others could not take its jobs over.
+	idleTimeout   = 3 * time.Second
+	idleParameter = "idle_in_transaction_session_timeout"
 )
 
 // postgresBackend takes a connection for each transaction.
@@ -37,6 +42,9 @@ func openPostgres(ctx context.Context, text string, log *slog.Logger) (*DB, erro
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "stella"
+	}
+	if config.RuntimeParams[idleParameter] == "" {
+		config.RuntimeParams[idleParameter] = strconv.FormatInt(idleTimeout.Milliseconds(), 10)
 	}
 	pool := stdlib.OpenDB(*config)
 	pool.SetMaxOpenConns(maxConnections)

@@ -117,3 +117,38 @@ func TestDeadlockIsResolved(t *testing.T) {
 		t.Errorf("sum %d, %v", sum, err)
 	}
 }
+
+// A transaction in which nothing happens is ended by the server, so that whoever
+// stands still, without being gone, does not keep others from what it has locked.
+func TestTransactionThatStandsStill(t *testing.T) {
+	url := postgres.Database(t)
+	other := migrated(t, url)
+	if err := insert(t, other, 1); err != nil {
+		t.Fatal(err)
+	}
+	add := func(tx *store.Tx) error {
+		_, err := tx.Exec(t.Context(), `UPDATE a SET n = n + 1`)
+		return err
+	}
+	still := open(t, url+"&idle_in_transaction_session_timeout=50")
+	err := still.Write(t.Context(), func(tx *store.Tx) error {
+		if err := add(tx); err != nil {
+			t.Error(err)
+		}
+		if err := other.Write(t.Context(), add); err != nil {
+			t.Errorf("the other one: %v", err)
+		}
+		return add(tx)
+	})
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	var n int
+	err = still.Read(t.Context(), func(tx *store.Tx) error { // over another connection
+		_, err := tx.Get(t.Context(), `SELECT n FROM a`, nil, &n)
+		return err
+	})
+	if err != nil || n != 2 {
+		t.Errorf("%d, %v; want 2: the other's alone", n, err)
+	}
+}

@@ -25,6 +25,7 @@ var programs = map[string]string{
 	"containerd":              "containerd",
 	"docker-registry":         "docker-registry",
 	"kubectl":                 "kubernetes-client",
+	"mkfs.ext4":               "e2fsprogs",
 	"nsenter":                 "util-linux",
 	"prometheus":              "prometheus",
 	"prometheus-alertmanager": "prometheus-alertmanager",

@@ -126,6 +126,14 @@ func (f *finding) end(fine string) doctor.Finding {
 
 func begin() *finding { return &finding{Finding: doctor.Finding{State: doctor.OK}} }
 
+// count is a number with the words for one and for many.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // quote makes one word of the shell of any text.
 func quote(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/:@+-"

@@ -119,7 +119,7 @@ func TestMemoryUsage(t *testing.T) {
 		{"a process that is gone", func(s *facts) { s.workers[1].PID, s.workers[1].Memory = 0, 64*mib }, doctor.OK, nil},
 		{"killed lately", func(s *facts) {
 			s.incidents = []scanner.Incident{{ID: 9, At: time.Now().Add(-59 * time.Minute), Image: "x/y:2", Pool: "default", Worker: "default-0", Limit: 64 * mib, End: scanner.End{Peak: 64 * mib}, Action: "re-routed to pool big"}}
-		}, doctor.Fail, []string{"1 workers were OOM-killed", "x/y:2", "incident 9", "stella scanner incidents list", "worker.memory_limit 128Mi"}},
+		}, doctor.Fail, []string{"1 worker was OOM-killed", "x/y:2", "incident 9", "stella scanner incidents list", "worker.memory_limit 128Mi"}},
 		{"killed long ago", func(s *facts) {
 			s.incidents = []scanner.Incident{{ID: 9, At: time.Now().Add(-61 * time.Minute), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
 		}, doctor.OK, nil},
@@ -132,6 +132,14 @@ func TestMemoryUsage(t *testing.T) {
 			s.incidents = []scanner.Incident{{ID: 9, At: time.Now().Add(-48 * time.Hour), Image: "x/y z:2", Pool: "big", Limit: 128 * mib}}
 			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: 9, Mode: scanner.ModeMemory}, {Digest: "sha256:2", Limit: 128 * mib, Incident: 8}, {Digest: "sha256:3", Limit: 64 * mib, Incident: 7}}
 		}, doctor.Warn, []string{"2 images need more memory", "sha256:2", "stella scan image --image 'x/y z:2' --retry", "--pool large-images --memory 256Mi --count 1", "sbom.streaming_threshold 0"}},
+		{"too large, but streamed now", func(s *facts) {
+			s.plan.Settings.StreamingThreshold = 0
+			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: 9, Mode: scanner.ModeMemory}}
+		}, doctor.OK, nil},
+		{"too large, although streamed", func(s *facts) {
+			s.plan.Settings.StreamingThreshold = 0
+			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: 9, Mode: scanner.ModeStreaming}}
+		}, doctor.Warn, []string{"1 image needs more memory"}},
 		{"both", func(s *facts) {
 			s.workers[1].Memory = 52 * mib
 			s.incidents = []scanner.Incident{{ID: 9, At: time.Now(), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
@@ -168,12 +176,12 @@ func TestWorkerHealth(t *testing.T) {
 		state  doctor.State
 		words  []string
 	}{
-		{"none", func(s *facts) { s.workers = nil }, doctor.Fail, []string{"no worker runs", "stella scanner logs --level error --last 1h"}},
+		{"none", func(s *facts) { s.workers = nil }, doctor.Fail, []string{"no worker runs", "stella scanner logs --level warn"}},
 		{"all wait", func(s *facts) { s.workers = s.workers[2:] }, doctor.Fail, []string{"no worker runs"}},
 		{"stuck", func(s *facts) {
 			s.workers[1].Moved = time.Now().Add(-11 * time.Minute)
 			s.workers[1].Progress = scanner.Progress{Phase: "layers", Layer: 3, Path: "usr/lib/big.jar"}
-		}, doctor.Fail, []string{"1 workers have not got further for 10m", "usr/lib/big.jar", "layer 3", "stella scanner job cancel 5", "stella scanner workers restart --now"}},
+		}, doctor.Fail, []string{"1 worker has not got further for 10m", "usr/lib/big.jar", "layer 3", "stella scanner job cancel 5", "stella scanner workers restart --now"}},
 		{"slow, but not stuck", func(s *facts) { s.workers[1].Moved = time.Now().Add(-9 * time.Minute) }, doctor.OK, nil},
 		{"crashed", func(s *facts) {
 			s.workers[0].LastExit = &scanner.Exit{At: time.Now(), ExitCode: 137, Reason: scanner.RestartCrash, Message: "signal: killed"}
@@ -185,7 +193,7 @@ func TestWorkerHealth(t *testing.T) {
 		{"crashed yesterday", func(s *facts) {
 			s.workers[0].LastExit = &scanner.Exit{At: time.Now().Add(-24 * time.Hour), Reason: scanner.RestartCrash}
 		}, doctor.OK, nil},
-		{"old limit", func(s *facts) { s.workers[0].Wanted = gib }, doctor.Warn, []string{"1 workers run with an old memory limit", "default-0", "stella scanner workers restart"}},
+		{"old limit", func(s *facts) { s.workers[0].Wanted = gib }, doctor.Warn, []string{"1 worker runs with an old memory limit", "default-0", "stella scanner workers restart"}},
 		{"no cgroup", func(s *facts) { s.workers[0].Isolation = "fallback: resident set watched" }, doctor.Warn, []string{"not kept by the kernel"}},
 	} {
 		s := fine()

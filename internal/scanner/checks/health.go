@@ -34,13 +34,13 @@ func (c workerHealth) run(ctx context.Context) (doctor.Finding, error) {
 	run := int64(len(workers)) - states[scanner.WorkerWaiting]
 	if run == 0 {
 		f.say(doctor.Fail, "workers cannot be started; the log says why", "no worker runs")
-		f.do("stella scanner status", "stella scanner logs --level error --last 1h")
+		f.do("stella scanner status", "stella scanner logs --level warn")
 	}
 	stuck(f, workers)
 	died(f, workers)
 	outdated(f, workers)
 	unlimited(f, workers)
-	return f.end(fmt.Sprintf("%d workers run, and none is stuck", run)), nil
+	return f.end(count(int(run), "worker runs", "workers run") + ", and none is stuck"), nil
 }
 
 // stuck reports attempts that do not get further.
@@ -66,7 +66,7 @@ func stuck(f *finding, workers []scanner.Worker) {
 	}
 	if n > 0 {
 		f.say(doctor.Fail, "a registry or a disk that does not answer, where the CPU is near 0; otherwise a file that takes very long to read",
-			"%d workers have not got further for %v", n, scanner.Duration(stuckAfter))
+			"%s not got further for %v", count(n, "worker has", "workers have"), scanner.Duration(stuckAfter))
 		f.do("stella scanner workers restart --now")
 	}
 }
@@ -91,7 +91,7 @@ func died(f *finding, workers []scanner.Worker) {
 	}
 	if n > 0 {
 		f.say(doctor.Warn, "a defect of Stella's, a signal from somebody, or no memory on the machine although the worker was below its limit",
-			"the processes of %d workers crashed in the last hour", n)
+			"the processes of %s crashed in the last hour", count(n, "worker", "workers"))
 		f.do("stella scanner logs --level error --last 1h")
 	}
 }
@@ -107,7 +107,7 @@ func outdated(f *finding, workers []scanner.Worker) {
 	if len(names) == 0 {
 		return
 	}
-	f.say(doctor.Warn, "the limit was changed, and these workers have not been restarted since then", "%d workers run with an old memory limit", len(names))
+	f.say(doctor.Warn, "the limit was changed, and these workers have not been restarted since then", "%s with an old memory limit", count(len(names), "worker runs", "workers run"))
 	f.show(doctor.Text("with an old limit", strings.Join(names[:min(len(names), maxShown)], ", "), "workers"))
 	f.do("stella scanner workers restart")
 }
@@ -124,6 +124,6 @@ func unlimited(f *finding, workers []scanner.Worker) {
 		return
 	}
 	f.say(doctor.Warn, "the server may not make memory cgroups: it runs without root, or in a container without a writable cgroup file system",
-		"the limits of %d workers are watched, not kept by the kernel", n)
+		"the limits of %s are watched, not kept by the kernel", count(n, "worker", "workers"))
 	f.show(doctor.Text("how the limit is kept", example.Isolation, fmt.Sprintf("worker %s of %s", example.Name, example.Instance)))
 }

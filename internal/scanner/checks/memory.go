@@ -56,7 +56,7 @@ func kills(f *finding, plan scanner.Plan, incidents []scanner.Incident) {
 		return
 	}
 	f.say(doctor.Fail, "an image needs more memory than the workers of the pool have",
-		"%d workers were OOM-killed in the last hour, the last by %s in pool %s", len(incidents), incidents[0].Image, incidents[0].Pool)
+		"%s OOM-killed in the last hour, the last by %s in pool %s", count(len(incidents), "worker was", "workers were"), incidents[0].Image, incidents[0].Pool)
 	f.do("stella scanner incidents list --last 1h")
 	seen := map[string]bool{}
 	for n, i := range incidents {
@@ -106,21 +106,23 @@ func usage(f *finding, plan scanner.Plan, workers []scanner.Worker) {
 		image = ", with " + near[0].Image
 	}
 	f.say(state, "what the worker scans needs more memory than its pool's limit was made for",
-		"%d workers use more than %.0f %% of their limit, most of all %s with %.1f %%%s", len(near), 100*highShare, near[0].Name, 100*share(near[0]), image)
+		"%s more than %.0f %% of the limit, most of all %s with %.1f %%%s", count(len(near), "worker uses", "workers use"), 100*highShare, near[0].Name, 100*share(near[0]), image)
 	f.do("stella scanner workers stats")
 	f.do(growPool(pick(plan, near[0].Pool), 2*near[0].Limit)...)
 }
 
 // tooLarge names images that no pool has memory for.
 func tooLarge(f *finding, plan scanner.Plan, incidents []scanner.Incident, quarantines []scanner.Quarantine) {
-	largest := plan.Largest()
-	blocked := slices.DeleteFunc(slices.Clone(quarantines), func(q scanner.Quarantine) bool { return largest.Memory > q.Limit })
+	largest, allStreamed := plan.Largest(), plan.Settings.StreamingThreshold == 0
+	blocked := slices.DeleteFunc(slices.Clone(quarantines), func(q scanner.Quarantine) bool {
+		return largest.Memory > q.Limit || allStreamed && q.Mode == scanner.ModeMemory
+	})
 	f.show(doctor.Count("images that need more than any pool has", int64(len(blocked)), "quarantine"))
 	if len(blocked) == 0 {
 		return
 	}
 	f.say(doctor.Warn, "the largest pool is too small for them as they are scanned now",
-		"%d images need more memory than any pool has, %s in %s", len(blocked), bytesize.Text(largest.Memory), largest.Name)
+		"%s more memory than any pool has, %s in %s", count(len(blocked), "image needs", "images need"), bytesize.Text(largest.Memory), largest.Name)
 	most := largest.Memory
 	for _, q := range blocked {
 		most = max(most, q.Limit)

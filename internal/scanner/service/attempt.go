@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"stella/internal/bytesize"
@@ -87,10 +86,6 @@ func (s *Service) attempt(ctx context.Context, l *slot, process *worker.Process,
 		s.mayClaim(job.Pool)
 	}
 	s.watches.changed(c.Job.ID)
-}
-
-func (s *Service) keep(job int64) string {
-	return filepath.Join(s.keepDir(), strconv.FormatInt(job, 10))
 }
 
 // task says what the worker is to do.
@@ -262,5 +257,5 @@ func (s *Service) progress(l *slot, p scanner.Progress) {
 		id = l.job.ID
 	}
 	s.mu.Unlock()
-	s.watches.changed(id)
+	s.watches.progressed(id)
 }

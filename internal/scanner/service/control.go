@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"stella/internal/bytesize"
 	"stella/internal/scanner"
 	"stella/internal/scanner/worker"
 )
@@ -26,35 +27,49 @@ func (s *Service) control(ctx context.Context) {
 			s.log.Info("can give jobs to workers again")
 		}
 		failing = err != nil
-		select {
-		case <-ctx.Done():
+		if !s.await(ctx, ticker.C, failing) {
 			return
-		case <-s.wake:
-			if failing { // not in a tight loop
-				select {
-				case <-ctx.Done():
-					return
-				case <-ticker.C:
-				}
-			}
-		case <-ticker.C:
-			s.lookAround()
 		}
 	}
 }
 
-// lookAround makes the next turn ask for what wakes nobody: jobs that other
-// instances queued, delayed jobs whose time has come.
-func (s *Service) lookAround() {
+// await returns when a turn may find something to do, or false when ctx has ended.
+func (s *Service) await(ctx context.Context, tick <-chan time.Time, failing bool) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.wake:
+			if !failing { // else with the next tick, not in a tight loop
+				return true
+			}
+		case <-tick:
+			if s.lookAround() || failing {
+				return true
+			}
+		}
+	}
+}
+
+// lookAround reports whether there may be something to do of which nobody says so: jobs and
+// settings of other instances, delayed jobs whose time has come, workers whose rest is
+// over. The next turn asks for such jobs.
+func (s *Service) lookAround() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.store == "sqlite" && (s.due.IsZero() || time.Now().Before(s.due)) {
-		return // nobody else queues jobs
+	now := time.Now()
+	rested := false
+	for _, l := range s.slots {
+		rested = rested || l.state == scanner.WorkerWaiting && !l.resume.IsZero() && now.After(l.resume)
+	}
+	if s.store == "sqlite" && (s.due.IsZero() || now.Before(s.due)) {
+		return rested && false // there are no other instances
 	}
 	s.due = time.Time{}
 	for _, p := range s.plan.Pools {
 		s.pending[p.Name] = true
 	}
+	return true
 }
 
 // turn brings the workers in line with the plan and gives them jobs.
@@ -89,6 +104,12 @@ func (s *Service) reload(ctx context.Context) error {
 	pools, err := s.queue.Pools(ctx)
 	if err != nil {
 		return err
+	}
+	for _, p := range pools { // those of a larger machine, or of a time when there was more
+		if p.Memory > s.o.Memory {
+			s.log.Warn("workers of a pool cannot be started: one alone needs more memory than there is for all on this server",
+				"pool", p.Name, "needs", bytesize.Text(p.Memory), "memory", bytesize.Text(s.o.Memory))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,6 +274,10 @@ func (s *Service) nothingFor(ctx context.Context, pool string) error {
 	due, err := s.queue.NextDue(ctx, pool)
 	if err != nil || due.IsZero() {
 		return err
+	}
+	// Where the clock was set back, a heartbeat lets the job begin earlier, without a word to this loop.
+	if latest := time.Now().Add(2 * heartbeat); due.After(latest) {
+		due = latest
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -110,29 +110,20 @@ func (s *Service) Events(ctx context.Context, id, after int64, f func(scanner.Ev
 	if err != nil {
 		return err
 	}
-	changed, stop := s.watches.watch(id)
+	watch, stop := s.watches.watch(id)
 	defer stop()
 	ticker := time.NewTicker(time.Second) // for what another instance does
 	defer ticker.Stop()
 	var last scanner.Progress
 	for {
-		events, err := s.queue.Events(ctx, id, after, eventsAtOnce)
-		if err != nil {
-			return err
-		}
-		for _, e := range events {
-			if err := f(e); err != nil {
+		for watch.events.Swap(false) {
+			n, err := s.newEvents(ctx, &job, &after, f)
+			if err != nil {
 				return err
 			}
-			after = e.ID
-			if e.Kind == scanner.EventEnded {
-				job.Status = e.Status
-			} else {
-				job.Status = scanner.StatusPending // it was queued again
+			if n == eventsAtOnce { // there may be more
+				watch.events.Store(true)
 			}
-		}
-		if len(events) == eventsAtOnce {
-			continue
 		}
 		if job.Status.Final() {
 			return nil
@@ -146,10 +137,32 @@ func (s *Service) Events(ctx context.Context, id, after int64, f func(scanner.Ev
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-changed:
+		case <-watch.changed:
 		case <-ticker.C:
+			watch.events.Store(true)
 		}
 	}
+}
+
+// newEvents calls f with the next events of a job, notes in job whether it has ended, and
+// returns how many there were.
+func (s *Service) newEvents(ctx context.Context, job *scanner.Job, after *int64, f func(scanner.Event) error) (int, error) {
+	events, err := s.queue.Events(ctx, job.ID, *after, eventsAtOnce)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range events {
+		if err := f(e); err != nil {
+			return 0, err
+		}
+		*after = e.ID
+		if e.Kind == scanner.EventEnded {
+			job.Status = e.Status
+		} else {
+			job.Status = scanner.StatusPending // it was queued again
+		}
+	}
+	return len(events), nil
 }
 
 // progressOf is how far the attempt at a job is, nil where none is known.
@@ -213,10 +226,10 @@ func (s *Service) Unset(ctx context.Context, by scanner.Caller, key string) (sca
 // changed adds to a change what it means for the workers.
 func (s *Service) changed(ctx context.Context, by scanner.Caller, change scanner.SettingChange, wanted scanner.Settings) (scanner.SettingChange, error) {
 	s.log.Info("a setting was changed", "key", change.Key, "old", change.Old, "new", change.Value, "by", by.Name)
+	s.nudge() // whatever becomes of this request
 	if err := s.reload(ctx); err != nil {
 		return change, err
 	}
-	s.nudge()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if change.Key == "worker.memory_limit" {
@@ -258,10 +271,10 @@ func (s *Service) PutPool(ctx context.Context, by scanner.Caller, p scanner.Pool
 		return scanner.PoolChange{}, err
 	}
 	s.log.Info("a pool was set", "pool", p.Name, "memory", bytesize.Size(p.Memory), "count", p.Count, "by", by.Name)
+	s.nudge()
 	if err := s.reload(ctx); err != nil {
 		return scanner.PoolChange{}, err
 	}
-	s.nudge()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change := s.poolChange(p)
@@ -291,6 +304,7 @@ func (s *Service) RestartWorkers(ctx context.Context, by scanner.Caller, r scann
 		return nil, err
 	}
 	s.log.Info("workers are restarted", "pool", r.Pool, "now", r.Now, "by", by.Name)
+	s.nudge()
 	if err := s.reload(ctx); err != nil {
 		return nil, err
 	}
@@ -308,7 +322,6 @@ func (s *Service) RestartWorkers(ctx context.Context, by scanner.Caller, r scann
 		}
 	}
 	s.mu.Unlock()
-	s.nudge()
 	return changes, nil
 }
 
@@ -335,10 +348,13 @@ func (s *Service) poolChange(p scanner.Pool) scanner.PoolChange {
 // Ready reports whether jobs can be taken now.
 func (s *Service) Ready(ctx context.Context) error {
 	s.mu.Lock()
-	stop := s.stop
+	stop, beatErr := s.stop, s.beatErr
 	s.mu.Unlock()
-	if stop {
+	switch {
+	case stop:
 		return errors.New("it is being stopped")
+	case beatErr != nil: // such as a full disk, which can still be read
+		return beatErr
 	}
 	_, err := s.queue.Version(ctx)
 	return err

@@ -103,7 +103,7 @@ type Service struct {
 	pending map[string]bool
 	due     time.Time // when a delayed job may begin
 	stop    bool
-	beatErr error // of the last heartbeat, which shows whether the database can be written
+	beatErr error          // of the last heartbeat, which shows whether the database can be written
 	work    sync.WaitGroup // goroutines of slots
 
 	cache struct {
@@ -156,10 +156,8 @@ func Start(ctx context.Context, o Options) (*Service, error) {
 	return s, nil
 }
 
-// outDir has what workers write for the attempt that runs, keepDir the finished
-// layers of jobs that are not done.
-func (s *Service) outDir() string  { return filepath.Join(s.o.DataDir, "attempts") }
-func (s *Service) keepDir() string { return filepath.Join(s.o.DataDir, "layers") }
+// outDir has what workers write for the attempt that runs.
+func (s *Service) outDir() string { return filepath.Join(s.o.DataDir, "attempts") }
 
 // clear removes what is in a directory.
 func clear(dir string) error {
@@ -240,7 +238,7 @@ func (s *Service) prune(ctx context.Context) error {
 	if jobs > 0 {
 		s.log.Info("removed jobs that ended too long ago", "jobs", jobs, "results", blobs, "retention", settings.ResultRetention)
 	}
-	return errors.Join(err, s.logs.Prune(ctx, now.Add(-settings.LogRetention), maxLogBytes))
+	return errors.Join(err, s.dropKept(ctx), s.logs.Prune(ctx, now.Add(-settings.LogRetention), maxLogBytes))
 }
 
 // maxLogBytes bounds the log kept in the database, whatever its age.

@@ -49,6 +49,9 @@ const (
 	// oomScore makes the kernel choose a worker before stellad and most others when
 	// the whole machine has no memory left: of all processes, a worker's loss costs least.
 	oomScore = "500"
+	// niceness lets stellad go first when many workers want the processors: when fifty are
+	// killed and started again at once, the next attempts must not wait for that.
+	niceness = 10
 )
 
 // What ended the context of [Process.Run], as its cause.
@@ -172,6 +175,8 @@ func (p *Process) launch() error {
 	p.usage.begin = time.Now()
 	score := "/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/oom_score_adj"
 	_ = os.WriteFile(score, []byte(oomScore), 0) // a preference, no more
+	// Of the process group: of a process alone it would be the first thread's.
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, p.cmd.Process.Pid, niceness)
 
 	p.readers.Go(func() { p.readMessages(pipes[1][0]) })
 	p.readers.Go(func() { p.readStderr(pipes[2][0]) })
