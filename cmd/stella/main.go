@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"stella/internal/cli"
 )
@@ -24,6 +25,10 @@ func main() {
 	os.Exit(int(code))
 }
 
+// together is how near signals are that were meant as one: timeout(1) sends its
+// own to the process and to its group, and a Ctrl-C may come by two ways, too.
+const together = 100 * time.Millisecond
+
 // interruptible is a context that the first SIGINT or SIGTERM ends; the second
 // ends the process. Caught, SIGPIPE becomes an error of the write that caused it.
 func interruptible() context.Context {
@@ -34,7 +39,9 @@ func interruptible() context.Context {
 	go func() {
 		<-stop
 		cancel()
-		<-stop
+		for first := time.Now(); time.Since(first) < together; {
+			<-stop
+		}
 		os.Exit(int(cli.ExitInterrupted))
 	}()
 	return ctx

@@ -48,6 +48,19 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// Two signals that come together are one: the command still ends in order.
+func TestInterruptedTwice(t *testing.T) {
+	for range 5 {
+		cmd, stderr := start(t)
+		cmd.Process.Signal(syscall.SIGINT)
+		cmd.Process.Signal(syscall.SIGTERM)
+		wantExit(t, cmd.Wait(), 130)
+		if got := stderr.String(); !strings.Contains(got, "stella: interrupted\n") {
+			t.Fatalf("stderr is %q", got)
+		}
+	}
+}
+
 // A reader that went away is no failure, and nothing is said about it.
 func TestReaderOfStdoutWentAway(t *testing.T) {
 	r, w, err := os.Pipe()

@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	var level slog.Level
 	var showVersion bool
 	flags := flag.NewFlagSet("stellad", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // what is wrong is said below, without all the flags
 	flags.StringVar(&o.DataDir, "data-dir", dataDir(getenv), "`directory` that keeps jobs and results")
 	flags.StringVar(&o.CacheDir, "cache-dir", "", "`directory` that keeps finished layers for later jobs (default DATA-DIR/cache)")
 	flags.StringVar(&o.TempDir, "tmp-dir", "", "`directory` for temporary files; should not be in memory (default DATA-DIR/tmp)")
@@ -63,14 +63,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	flags.Var((*list)(&o.PlainHTTP), "plain-http", "registry `HOST[:PORT]` without TLS; repeatable")
 	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` on standard error: debug, info, warn or error; stella scanner logs has them all")
 	flags.BoolVar(&showVersion, "version", false, "say which version this is")
-	flags.Usage = func() {
-		fmt.Fprintf(stderr, "Usage: stellad [flags]\n\nstellad runs image scans in workers with memory limits. The command stella talks to it.\n\nFlags:\n")
-		flags.PrintDefaults()
-	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(stdout, "Usage: stellad [flags]\n\nstellad runs image scans in workers with memory limits. The command stella talks to it.\n\nFlags:\n")
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
 		return 0
 	case err != nil:
+		fmt.Fprintf(stderr, "stellad: %v; see stellad --help\n", err)
 		return 2
 	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "stellad: %q is no flag; see stellad --help\n", flags.Arg(0))

@@ -114,7 +114,7 @@ func failed(r *doctor.Report) error {
 func (c *doctorCommand) printer(r *doctor.Report) func(io.Writer) error {
 	switch c.format {
 	case "table":
-		return c.app.table(doctorRows(r))
+		return c.app.table(c.format, doctorRows(r))
 	case "markdown":
 		return func(w io.Writer) error { return writeDoctorMarkdown(w, r) }
 	}

@@ -109,7 +109,7 @@ func newKeysList(a *app, f *serverFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(format, list(keys), a.table(keyRows(keys, time.Now())))
+		return a.show(format, list(keys), a.table(format, keyRows(keys, time.Now())))
 	}
 	return cmd
 }

@@ -21,7 +21,7 @@ import (
 )
 
 func TestStatsTable(t *testing.T) {
-	workers := ofPool(crew(), "")
+	workers := inOrder(t)
 	for _, tt := range []struct {
 		width int
 		g     glyphs
@@ -81,7 +81,7 @@ func TestMemoryBar(t *testing.T) {
 
 // Colour goes around the padded cell, so it changes no width.
 func TestStatsColor(t *testing.T) {
-	workers := ofPool(crew(), "")
+	workers := inOrder(t)
 	var plain, colored bytes.Buffer
 	if err := errors.Join(statsRows(workers, asciiGlyphs, false).write(&plain, 60, ".."), statsRows(workers, asciiGlyphs, true).write(&colored, 60, "..")); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"stella/internal/client"
 	"stella/internal/scan"
 	"stella/internal/scan/image"
 	"stella/internal/scanner"
@@ -68,6 +69,8 @@ func (a *app) next(err error) string {
 		return "see: " + usage.cmd.CommandPath() + " --help"
 	case errors.As(err, &timeout):
 		return a.resume()
+	case errors.Is(err, client.ErrNoServer):
+		return ""
 	case errors.As(err, &job):
 		return fmt.Sprintf("see: stella scanner job details %d", job.job.ID)
 	case errors.Is(err, image.ErrAuth):

@@ -50,8 +50,9 @@ written; the result says what is missing, and the exit code is 5.
 Where there is a scanner service, the scan is a job of it, and this command waits
 for the result; which it is, is said on standard error. There is one when --server
 or STELLA_SERVER names it, or when the service of this machine listens on its
-Unix socket. Flags about this process (` + flagText(processFlags) + `) make the scan run here,
-and so does --local. ` + flagText(serviceFlags) + ` need the service.
+Unix socket. Flags about this process make the scan run here, and so does --local:
+` + flagLines(processFlags) + `
+` + flagText(serviceFlags) + ` need the service.
 An interrupted command leaves the job running, and says how to get its result;
 --timeout then bounds each attempt of the job. Paths are the server's own, and it
 decides which ones may be read.`,

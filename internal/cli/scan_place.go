@@ -25,6 +25,15 @@ func flagText(names []string) string {
 	return "--" + strings.Join(names, ", --")
 }
 
+// flagLines lists flags in lines of their own.
+func flagLines(names []string) string {
+	var lines []string
+	for some := range slices.Chunk(names, 5) {
+		lines = append(lines, "  "+flagText(some))
+	}
+	return strings.Join(lines, ",\n")
+}
+
 // given is the first of some flags that the command line has, "" for none.
 func given(cmd *cobra.Command, names ...string) string {
 	i := slices.IndexFunc(names, func(n string) bool { return cmd.Flags().Changed(n) })

@@ -84,9 +84,9 @@ func (c *configGet) run(cmd *cobra.Command, key string) error {
 				return err
 			})
 		}
-		return c.app.show(c.format, one, c.app.table(settingRows(settings, true)))
+		return c.app.show(c.format, one, c.app.table(c.format, settingRows(settings, true)))
 	}
-	return c.app.show(c.format, list(settings), c.app.table(settingRows(settings, c.format == "wide")))
+	return c.app.show(c.format, list(settings), c.app.table(c.format, settingRows(settings, c.format == "wide")))
 }
 
 // settingRows are settings for people.

@@ -47,7 +47,7 @@ func newScannerIncidentsList(a *app, f *serverFlags) *cobra.Command {
 				return nil
 			}
 		}
-		return a.show(format, list(incidents), a.table(incidentRows(incidents, time.Now(), format == "wide")))
+		return a.show(format, list(incidents), a.table(format, incidentRows(incidents, time.Now(), format == "wide")))
 	}
 	return cmd
 }

@@ -151,7 +151,7 @@ func writeJob(w io.Writer, d *scanner.JobDetails, now time.Time, width int, elli
 		return nil
 	}
 	fmt.Fprintln(w)
-	return eventRows(d.Events).write(w, width, ellipsis)
+	return eventRows(d.Events).write(w, 0, ellipsis) // whole: what happened is what was asked for
 }
 
 // attemptRows are the attempts of a job for people.

@@ -108,7 +108,7 @@ func (c *jobsList) run(cmd *cobra.Command, _ []string) error {
 	if len(jobs) == 0 && (c.format == "table" || c.format == "wide") {
 		return nil
 	}
-	return c.app.show(c.format, list(jobs), c.app.table(jobRows(jobs, now, c.format == "wide")))
+	return c.app.show(c.format, list(jobs), c.app.table(c.format, jobRows(jobs, now, c.format == "wide")))
 }
 
 // allJobs reads pages until there are so many jobs, or no more. It says whether there are more.
@@ -163,6 +163,8 @@ func tookText(started, ended, now time.Time) string {
 		return ""
 	case ended.IsZero():
 		return ageText(now.Sub(started))
+	case ended.Before(started): // the clock was set back in between
+		return "?"
 	}
 	return durationText(ended.Sub(started))
 }

@@ -39,7 +39,7 @@ func newScannerQueueStatus(a *app, f *serverFlags) *cobra.Command {
 			return err
 		}
 		q.Pools = list(q.Pools)
-		return a.show(format, q, a.table(queueRows(&q)))
+		return a.show(format, q, a.table(format, queueRows(&q)))
 	}
 	return cmd
 }

@@ -60,17 +60,29 @@ func (c *workersList) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	workers = ofPool(workers, c.pool)
-	return c.app.show(c.format, list(workers), c.app.table(workerRows(workers, time.Now(), c.format == "wide")))
+	if workers, err = ofPool(workers, c.pool); err != nil {
+		return err
+	}
+	return c.app.show(c.format, list(workers), c.app.table(c.format, workerRows(workers, time.Now(), c.format == "wide")))
 }
 
-// ofPool are the workers of a pool, all for "", by instance, pool and number.
-func ofPool(workers []scanner.Worker, pool string) []scanner.Worker {
+// ofPool are the workers of a pool, all for "", by instance, pool and number. A pool
+// without workers is an error: more likely than not it is a typo.
+func ofPool(workers []scanner.Worker, pool string) ([]scanner.Worker, error) {
+	var pools []string
+	for _, w := range workers {
+		pools = append(pools, w.Pool)
+	}
 	workers = slices.DeleteFunc(workers, func(w scanner.Worker) bool { return pool != "" && w.Pool != pool })
+	if pool != "" && len(workers) == 0 {
+		slices.Sort(pools)
+		pools = slices.Compact(pools)
+		return nil, fmt.Errorf("no pool %s has workers, but %s%s", pool, listText(pools), didYouMean(pool, pools))
+	}
 	slices.SortStableFunc(workers, func(a, b scanner.Worker) int {
 		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.Instance, b.Instance), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
 	})
-	return workers
+	return workers, nil
 }
 
 // workerRows are workers for people.

@@ -96,7 +96,10 @@ func (c *workersStats) run(cmd *cobra.Command, _ []string) error {
 
 func (c *workersStats) look(ctx context.Context, service *client.Client) ([]scanner.Worker, error) {
 	workers, err := service.Workers(ctx)
-	return ofPool(workers, c.pool), err
+	if err != nil {
+		return nil, err
+	}
+	return ofPool(workers, c.pool)
 }
 
 // repeat gives what a look showed to fn, again and again, until fn fails or the

@@ -25,9 +25,31 @@ func crew() []scanner.Worker {
 	}, {Name: "default-2", Instance: "b", Pool: "default", State: scanner.WorkerWaiting}}
 }
 
+// inOrder are the crew as lists show them.
+func inOrder(t *testing.T) []scanner.Worker {
+	t.Helper()
+	workers, err := ofPool(crew(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return workers
+}
+
+// A pool that nobody has is an error, not an empty table.
+func TestWorkersOfUnknownPool(t *testing.T) {
+	f := newFakeService(t, map[string]any{"GET /v1/workers": crew()})
+	for _, command := range []string{"list", "stats"} {
+		got := f.run(t, "scanner", "workers", command, "--pool", "defaul")
+		got.want(t, ExitFailed, "", "stella: no pool defaul has workers, but default; did you mean \"default\"?\n")
+		if got := f.run(t, "scanner", "workers", command, "--pool", "default"); got.code != ExitOK {
+			t.Errorf("%s of the pool default: %s", command, got.stderr)
+		}
+	}
+}
+
 func TestWorkersTable(t *testing.T) {
 	var out bytes.Buffer
-	if err := workerRows(ofPool(crew(), ""), noon, true).write(&out, 0, "…"); err != nil {
+	if err := workerRows(inOrder(t), noon, true).write(&out, 0, "…"); err != nil {
 		t.Fatal(err)
 	}
 	const want = `NAME        POOL     STATE    JOB  MEMORY    LIMIT                      PEAK      CPU  RESTARTS  OOM  AGE  INSTANCE  PID  ISOLATION  LAST EXIT  IMAGE

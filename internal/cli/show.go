@@ -24,9 +24,14 @@ func (a *app) show(format string, v any, text func(io.Writer) error) error {
 	return a.result(write)
 }
 
-// table writes rows to standard output, as wide as the terminal there.
-func (a *app) table(r *rows) func(io.Writer) error {
-	return func(w io.Writer) error { return r.write(w, a.resultWidth(), a.console.glyphs().ellipsis) }
+// table writes rows to standard output, as wide as the terminal there; wide asks
+// for all of them, as wide as they are.
+func (a *app) table(format string, r *rows) func(io.Writer) error {
+	width := a.resultWidth()
+	if format == "wide" {
+		width = 0
+	}
+	return func(w io.Writer) error { return r.write(w, width, a.console.glyphs().ellipsis) }
 }
 
 // note says something on standard error, in one line, unless --quiet was given.

@@ -67,6 +67,9 @@ func (c *up) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if knock(ctx, endpoint{address: "unix://" + socket}) == nil {
+		return fmt.Errorf("a scanner service listens on %s already; use that, or give this one another --socket", socket)
+	}
 	program, err := stellad()
 	if err != nil {
 		return err
