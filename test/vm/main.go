@@ -5,12 +5,16 @@
 //	CGO_ENABLED=0 go test -count=1 -exec "$PWD/bin/vm" ./internal/cgroup
 //
 // Usage: vm [-memory MiB] [-cpus N] [-timeout DURATION] [-with PROGRAM,…]
-// [-file HOST[:GUEST]]… [-modules NAME,…] PROGRAM [ARGUMENT]…
+// [-file HOST[:GUEST]]… [-modules NAME,…] [-disk FILE [-disk-log FILE]] PROGRAM [ARGUMENT]…
 //
 // The program and the current directory are at the same paths in the machine as
 // here, so that a test finds its testdata. It gets the variables STELLA_*,
 // GODEBUG and GOTRACEBACK of the environment, and PATH, HOME and TMPDIR as they
 // are right in the machine. What it prints comes out here while it runs.
+//
+// A disk is a file of the host's, made and formatted there; the guest may mount /dev/vda
+// as ext4. It has a cache that only flushes empty, as far as its log says: that has all
+// writes and flushes in their order, so that what a power cut can leave is known.
 //
 // The exit status is the program's, 128 and its number for a signal, as in a
 // shell, or 125 where the machine itself failed; then the end of the kernel's messages
@@ -21,8 +25,8 @@
 //
 // Hazards:
 //
-//   - Files that the program writes are gone with the machine: no coverage
-//     and no profiles come out of it.
+//   - Files that the program writes elsewhere than on a disk are gone with the
+//     machine: no coverage and no profiles come out of it.
 //   - Only amd64, and a host with the Debian packages qemu-system-x86, dpkg and apt.
 //   - The processor is emulated: expect a tenth of the speed.
 package main
@@ -84,7 +88,7 @@ func run(ctx context.Context, commandLine []string) (int, error) {
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("%s did not end within %v (-timeout)", o.args[0], o.timeout))
 	defer stop()
-	m := machine.Machine{Kernel: k.Image, KernelArgs: guest.KernelArgs, Initramfs: archive, Memory: o.memory, CPUs: o.cpus}
+	m := machine.Machine{Kernel: k.Image, KernelArgs: guest.KernelArgs, Initramfs: archive, Memory: o.memory, CPUs: o.cpus, Disk: o.disk, DiskLog: o.diskLog}
 	result, console, err := m.Run(ctx, os.Stdout)
 	if err != nil {
 		return exitMachine, fmt.Errorf("%w\n%s", err, console)

@@ -11,6 +11,10 @@ import (
 // minMemory in MiB is what the kernel boots in, with a small program.
 const minMemory = 128
 
+// diskModules are what a disk needs of the kernel: that its controller is found, the
+// disk, the file system and its checksums.
+var diskModules = []string{"virtio_pci", "virtio_blk", "ext4", "crc32c_generic"}
+
 // options are what to run, and on what.
 type options struct {
 	memory, cpus int // MiB, number
@@ -18,6 +22,8 @@ type options struct {
 	programs     []string // of the host, by name or path
 	files        []string // HOST or HOST:GUEST
 	modules      []string
+	disk         string // file of the host; empty for none
+	diskLog      string
 	args         []string // the program and its arguments
 }
 
@@ -44,10 +50,15 @@ func parse(commandLine []string) (options, error) {
 		o.files = append(o.files, text)
 		return nil
 	})
+	f.StringVar(&o.disk, "disk", "", "`file` with the content of a disk, /dev/vda in the machine")
+	f.StringVar(&o.diskLog, "disk-log", "", "`file` for a log of all writes to the disk and of its flushes, in the format of the kernel's dm-log-writes")
 	if err := f.Parse(commandLine); err != nil {
 		return o, err
 	}
 	o.args = f.Args()
+	if o.disk != "" {
+		o.modules = append(o.modules, diskModules...)
+	}
 	switch {
 	case len(o.args) == 0:
 		return o, errors.New("say which program to run; vm -help says more")
@@ -55,6 +66,8 @@ func parse(commandLine []string) (options, error) {
 		return o, fmt.Errorf("-memory %d: the kernel needs at least %d MiB", o.memory, minMemory)
 	case o.cpus < 1:
 		return o, fmt.Errorf("-cpus %d: at least one is needed", o.cpus)
+	case o.diskLog != "" && o.disk == "":
+		return o, errors.New("-disk-log: there is no -disk")
 	case o.timeout <= 0:
 		return o, fmt.Errorf("-timeout %v: it must be positive", o.timeout)
 	}

@@ -32,6 +32,7 @@ func TestParseRefuses(t *testing.T) {
 		"-timeout 0s true": "must be positive",
 		"-timeout 10 true": "invalid value",
 		"-nonsense true":   "not defined",
+		"-disk-log x true": "there is no -disk",
 	} {
 		if _, err := parse(strings.Fields(commandLine)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("vm %s: %v, want %q", commandLine, err, want)

@@ -97,6 +97,24 @@ func TestGuest(t *testing.T) {
 	}
 }
 
+func TestDisk(t *testing.T) {
+	dir := t.TempDir()
+	disk, log := filepath.Join(dir, "a,disk"), filepath.Join(dir, "log")
+	if err := errors.Join(os.WriteFile(disk, []byte("given"), 0o600), os.Truncate(disk, 1<<20), os.WriteFile(log, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, "^TestEndDisk$", "-disk", disk, "-disk-log", log)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for file, want := range map[string]string{disk: "taken", log: "rhwsgsj\x00"} { // the magic number of dm-log-writes
+		content, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(content, []byte(want)) {
+			t.Errorf("%s has %d bytes without %q (%v)", filepath.Base(file), len(content), want, err)
+		}
+	}
+}
+
 func TestEndings(t *testing.T) {
 	for _, c := range []struct {
 		test   string

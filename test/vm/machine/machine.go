@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -39,6 +40,10 @@ type Machine struct {
 	Initramfs  *os.File // need not have a name any more
 	Memory     int      // MiB
 	CPUs       int
+	// Disk is a file with the content of a disk, /dev/vda in the machine; empty is none.
+	// DiskLog is a file for a log of all that is written to it, in the format of the
+	// kernel's dm-log-writes; empty is none.
+	Disk, DiskLog string
 }
 
 // Run boots the machine and copies its output to out while it runs. It returns the
@@ -95,11 +100,28 @@ func failure(ctx context.Context, ended error) error {
 // args are QEMU's arguments. Files are given as descriptors, so that nothing has a name that could be left behind.
 func (m Machine) args() []string {
 	fd := func(n int) string { return "/dev/fd/" + strconv.Itoa(n) }
-	return []string{
+	return append([]string{
 		"-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
 		"-m", strconv.Itoa(m.Memory), "-smp", strconv.Itoa(m.CPUs),
 		"-serial", "file:" + fd(2), "-serial", "file:" + fd(1), "-serial", "file:" + fd(resultFD),
 		"-kernel", m.Kernel, "-append", m.KernelArgs, "-initrd", fd(initramfsFD),
+	}, m.disk()...)
+}
+
+// disk are QEMU's arguments for the disk. Paths with commas have them twice in QEMU.
+func (m Machine) disk() []string {
+	if m.Disk == "" {
+		return nil
 	}
+	file := func(node, path string) string {
+		return "driver=file,node-name=" + node + ",filename=" + strings.ReplaceAll(path, ",", ",,")
+	}
+	args := []string{"-blockdev", file("disk", m.Disk)}
+	device := "disk"
+	if m.DiskLog != "" {
+		device = "logged"
+		args = append(args, "-blockdev", file("log", m.DiskLog), "-blockdev", "driver=blklogwrites,node-name=logged,file=disk,log=log")
+	}
+	return append(args, "-device", "virtio-blk-pci,drive="+device)
 }

@@ -228,3 +228,22 @@ func TestOneIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What is on the disk is there, and what is flushed to it stays.
+func TestEndDisk(t *testing.T) {
+	disk, err := os.OpenFile("/dev/vda", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	given := make([]byte, 5)
+	if _, err := disk.ReadAt(given, 0); err != nil || string(given) != "given" {
+		t.Errorf("%q, %v", given, err)
+	}
+	if _, err := disk.WriteAt([]byte("taken"), 4096); err != nil {
+		t.Error(err)
+	}
+	if err := disk.Sync(); err != nil {
+		t.Error(err)
+	}
+}
