@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan fuzz clean
+.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan fuzz clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -28,6 +28,9 @@ test: ## Run all tests that run quickly, with the race detector; as root also th
 	@if [ -z '$(RACE)' ]; then echo 'test: skipped: the race detector, for want of a C compiler ($(shell $(GO) env CC))'; fi
 	@if [ "$$(id -u)" != 0 ]; then echo 'test: skipped: what only root may do (memory cgroups), unless they are delegated to this user'; fi
 	$(GO) test $(RACE) -timeout 15m ./...
+
+chaos: ## Kill workers, stellad and the power, during ten thousand scans on each database (minutes)
+	$(GO) test -count=1 -v -timeout 30m ./test/chaos -full
 
 # What tests Kubernetes is a module of its own. Without cgo and with -trimpath it
 # shares compiled packages with the Kubernetes that it builds.

@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"time"
 
 	"stella/bench/images"
+	"stella/bench/machine"
 )
 
 // Options say what to measure.
@@ -53,7 +51,7 @@ func (o Options) Measure(ctx context.Context) (Report, error) {
 	if err := o.Validate(); err != nil {
 		return Report{}, err
 	}
-	report := Report{Image: filepath.Base(o.Image), Machine: machine()}
+	report := Report{Image: filepath.Base(o.Image), Machine: machine.Describe()}
 	var err error
 	if report.Figures, err = images.Measure(o.Image); err != nil {
 		return Report{}, err
@@ -138,22 +136,4 @@ func countFile(name string) (*Packages, error) {
 		return nil, err
 	}
 	return &p, nil
-}
-
-// machine describes this one; what cannot be read stays empty.
-func machine() Machine {
-	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	m.Kernel = strings.TrimSpace(string(kernel))
-	info, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(info)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			m.CPU = strings.TrimSpace(value)
-			break
-		}
-	}
-	load, _ := os.ReadFile("/proc/loadavg")
-	first, _, _ := strings.Cut(string(load), " ")
-	m.Load, _ = strconv.ParseFloat(first, 64)
-	return m
 }

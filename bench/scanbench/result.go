@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"stella/bench/images"
+	"stella/bench/machine"
 )
 
 // Result is one row: the median of a tool's runs.
@@ -27,21 +28,10 @@ type Result struct {
 
 // Report is one measurement of all tools on one image.
 type Report struct {
-	Image   string         `json:"image"`
-	Figures images.Figures `json:"figures"`
-	Machine Machine        `json:"machine"`
-	Results []Result       `json:"results"`
-}
-
-// Machine is where a report was made.
-type Machine struct {
-	CPUs   int    `json:"cpus"`
-	CPU    string `json:"cpu"`
-	Kernel string `json:"kernel"`
-	Go     string `json:"go"`
-	// Load is the load average over one minute when the report was begun. Above
-	// zero other work took part of the machine: wall times are then too long.
-	Load float64 `json:"load"`
+	Image   string          `json:"image"`
+	Figures images.Figures  `json:"figures"`
+	Machine machine.Machine `json:"machine"`
+	Results []Result        `json:"results"`
 }
 
 // summarize fills Median. A run that was killed or failed makes the whole tool

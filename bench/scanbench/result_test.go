@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"stella/bench/images"
+	"stella/bench/machine"
 )
 
 func TestSummarizeTakesMediansAndKeepsEveryKill(t *testing.T) {
@@ -30,7 +31,7 @@ func report() Report {
 	r := Report{
 		Image:   "medium",
 		Figures: images.Figures{Layers: 4, Compressed: 1 << 30, FileBytes: 5 << 29, Entries: 7},
-		Machine: Machine{CPUs: 2, CPU: "Example", Kernel: "6.18", Go: "go1.26", Load: 0.5},
+		Machine: machine.Machine{CPUs: 2, CPU: "Example", Kernel: "6.18", Go: "go1.26", Load: 0.5},
 		Results: []Result{
 			{Tool: "floor", Limit: 12 << 30, Runs: []Run{{CPU: 2, Wall: 2, RSS: 9 << 20}}},
 			{Tool: "stella", Limit: 32 << 20, Runs: []Run{{CPU: 2.5, Wall: 3, RSS: 20 << 20, CgroupPeak: 32 << 20, TempDisk: 4096}},

@@ -56,9 +56,9 @@ func renderMarkdown(w io.Writer, r Report) error {
 }
 
 func heading(r Report) string {
-	f, m := r.Figures, r.Machine
-	return fmt.Sprintf("Image %s: %d layers, %s compressed, %s of files, %d entries. Machine: %d × %s, Linux %s, %s, load %.1f.",
-		r.Image, f.Layers, size(f.Compressed), size(f.FileBytes), f.Entries, m.CPUs, m.CPU, m.Kernel, m.Go, m.Load)
+	f := r.Figures
+	return fmt.Sprintf("Image %s: %d layers, %s compressed, %s of files, %d entries. %v",
+		r.Image, f.Layers, size(f.Compressed), size(f.FileBytes), f.Entries, r.Machine)
 }
 
 func rows(r Report) [][]string {
