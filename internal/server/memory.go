@@ -7,6 +7,7 @@ import (
 
 	"stella/internal/bytesize"
 	"stella/internal/cgroup"
+	"stella/internal/scanner"
 )
 
 const (
@@ -19,6 +20,9 @@ const (
 // workerMemory is what all workers together may have in bytes: what was asked
 // for, which must be there, or what is there less a share for the rest.
 func workerMemory(asked int64) (int64, error) {
+	if asked > 0 && asked < scanner.MinWorkerMemory {
+		return 0, fmt.Errorf("--worker-memory %s: one worker needs %s", bytesize.Size(asked), bytesize.Text(scanner.MinWorkerMemory))
+	}
 	ceiling, err := cgroup.MemoryCeiling()
 	if err != nil {
 		if asked > 0 {

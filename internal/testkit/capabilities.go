@@ -14,7 +14,7 @@ import (
 // names are the names of all capabilities that a test may need, in order. Those
 // that have no variable here are made where they are needed.
 func names() []string {
-	all := []string{"cgroup-v2", "cgroup-v2-mount", "cni-plugins", "debian-kernel", "loop-device", "memory-cgroup", "namespaces", "postgresql", "root"}
+	all := []string{"cgroup-v2", "cgroup-v2-mount", "cni-plugins", "debian-kernel", "memory-cgroup", "namespaces", "postgresql", "root"}
 	all = slices.AppendSeq(all, maps.Keys(programs))
 	slices.Sort(all)
 	return all

@@ -63,7 +63,7 @@ func (s *Service) lookAround() bool {
 		rested = rested || l.state == scanner.WorkerWaiting && !l.resume.IsZero() && now.After(l.resume)
 	}
 	if s.store == "sqlite" && (s.due.IsZero() || now.Before(s.due)) {
-		return rested && false // there are no other instances
+		return rested // there are no other instances
 	}
 	s.due = time.Time{}
 	for _, p := range s.plan.Pools {
