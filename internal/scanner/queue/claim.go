@@ -42,7 +42,7 @@ func (q *Queue) Claim(ctx context.Context, pool, worker string, limit int64) (*C
 		var started int64
 		_, err = tx.Get(ctx, `INSERT INTO attempts (job, number, pool, worker, instance, memory_limit, started, ended, outcome, kills, peak, rss, progress, message)
 			VALUES ($1, $2, $3, $4, $5, $6, {now}, 0, '', 0, 0, 0, '', '') RETURNING started`,
-			[]any{a.Job, a.Number, a.Pool, "default-0", a.Instance, a.Limit}, &started)
+			[]any{a.Job, a.Number, a.Pool, a.Worker, a.Instance, a.Limit}, &started)
 		if err != nil {
 			return err
 		}
