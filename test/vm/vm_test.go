@@ -107,7 +107,7 @@ func TestDisk(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for file, want := range map[string]string{disk: "taken", log: "rhwsgsj\x00"} { // the magic number of dm-log-writes
+	for file, want := range map[string]string{disk: "taken", log: "rhswfsj\x00"} { // the magic number of dm-log-writes
 		content, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(content, []byte(want)) {
 			t.Errorf("%s has %d bytes without %q (%v)", filepath.Base(file), len(content), want, err)
