@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan fuzz clean
+.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service fuzz clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -97,6 +97,9 @@ bench-images: ## Make the images that stella is measured on (large: root, networ
 
 bench-scan: ## Measure stella, the floor and the peers on the same images (root, hours)
 	for kind in small medium large wide manyfiles; do $(GO) run ./bench/scanbench -o markdown $$kind; done
+
+bench-service: ## Measure what the service costs beside the scans (root, minutes, on a quiet machine)
+	$(GO) run ./bench/servicebench
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \

@@ -179,6 +179,12 @@ type flushed struct {
 	*http.ResponseController
 }
 
+// WriteHeader implements http.ResponseWriter.
+func (f *flushed) WriteHeader(status int) {
+	f.ResponseWriter.WriteHeader(status)
+	_ = f.Flush() // the client is gone: Write says so
+}
+
 // Write implements io.Writer.
 func (f *flushed) Write(p []byte) (int, error) {
 	n, err := f.ResponseWriter.Write(p)

@@ -25,9 +25,20 @@ const (
 	slack = 16
 )
 
+// openTally opens the tally, which is made where it is not there. Whatever else has its name,
+// such as a symbolic link that leads out of the cache, goes: it is never written through.
+func openTally(path string) (*os.File, error) {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		if err := os.RemoveAll(path); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+}
+
 // prune removes the files used longest ago where the cache has more than limit bytes.
 func (c *cacheStore) prune(limit int64) error {
-	f, err := os.OpenFile(filepath.Join(c.dir, tallyName), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openTally(filepath.Join(c.dir, tallyName))
 	if err != nil {
 		return err
 	}

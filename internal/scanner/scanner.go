@@ -58,7 +58,7 @@ const (
 	OutcomeTimeout   Outcome = "timeout"   // the time was up
 	OutcomeCancelled Outcome = "cancelled" // somebody cancelled the job, or restarted the worker at once
 	OutcomeKilled    Outcome = "killed"    // the worker ended otherwise: a signal from elsewhere, a crash
-	OutcomeLost      Outcome = "lost"      // the instance that had it ended, or was not heard of
+	OutcomeLost      Outcome = "lost"      // the instance that had it ended, or was not heard of; or the worker had ended before it began
 )
 
 // Outcomes are all of them.

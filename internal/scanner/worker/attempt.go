@@ -43,7 +43,11 @@ func (p *Process) Run(ctx context.Context, t Task, progress func(scanner.Progres
 		return Report{Outcome: scanner.OutcomeError, End: scanner.End{Message: "the task cannot be given to a worker: " + err.Error()}}
 	}
 	if err := p.begin(a); err != nil {
-		return Report{Outcome: scanner.OutcomeKilled, Retryable: true, End: scanner.End{Message: err.Error()}}
+		r := Report{Outcome: scanner.OutcomeKilled, Retryable: true, End: scanner.End{Message: err.Error()}}
+		if errors.Is(err, errEnded) {
+			r.Outcome = scanner.OutcomeLost // which the image had no part in
+		}
+		return r
 	}
 	stop := context.AfterFunc(ctx, func() { p.interrupt(a, killingOf(context.Cause(ctx))) })
 	defer stop()
@@ -85,6 +89,9 @@ func killingOf(cause error) killing {
 	return killing{scanner.OutcomeLost, cause.Error()}
 }
 
+// errEnded is the error of a task for a process that takes none any more.
+var errEnded = errors.New("the worker had ended before it got the task")
+
 // begin makes a the current attempt, and begins new peaks.
 func (p *Process) begin(a *attempt) error {
 	err := p.beginPeak(a)
@@ -92,7 +99,7 @@ func (p *Process) begin(a *attempt) error {
 	defer p.mu.Unlock()
 	switch {
 	case p.finished: // and its cgroup may be gone
-		return fmt.Errorf("the worker had ended before it got the task: %s", p.exit.Message)
+		return fmt.Errorf("%w: %s", errEnded, p.exit.Message)
 	case err != nil:
 		return err
 	}

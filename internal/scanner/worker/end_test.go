@@ -132,7 +132,7 @@ func TestStopped(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		r := p.Run(ctx, Task{Job: 7}, func(scanner.Progress) { cancel(c.cause) })
 		want(t, p, r, c.out, 137, c.reason, c.cause.Error(), "layer 3")
-		if r = attemptOf(t.Context(), p); r.Outcome != scanner.OutcomeKilled || !r.Retryable || !strings.Contains(r.Message, "had ended") {
+		if r = attemptOf(t.Context(), p); r.Outcome != scanner.OutcomeLost || !strings.Contains(r.Message, "had ended") {
 			t.Errorf("a worker that has ended took a task: %+v", r)
 		}
 	}
