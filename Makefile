@@ -98,8 +98,9 @@ bench-images: ## Make the images that stella is measured on (large: root, networ
 bench-scan: ## Measure stella, the floor and the peers on the same images (root, hours)
 	for kind in small medium large wide manyfiles; do $(GO) run ./bench/scanbench -o markdown $$kind; done
 
-bench-service: ## Measure what the service costs beside the scans (root, minutes, on a quiet machine)
+bench-service: ## Measure what the service costs beside the scans, and how it takes fifty kills (root, minutes, on a quiet machine)
 	$(GO) run ./bench/servicebench
+	$(GO) test -count=1 -v ./test/storm -alone
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \
