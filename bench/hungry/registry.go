@@ -37,9 +37,25 @@ type source struct {
 // Serve starts a registry. The layouts are by repository; hold is in bytes. The
 // caller must Close it.
 func Serve(layouts map[string]string, hold int64) (*Registry, error) {
+	r, err := open(layouts, hold)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r.host = l.Addr().String()
+	go func() { _ = r.server.Serve(l) }() // until Close
+	return r, nil
+}
+
+// open makes a registry that does not listen yet.
+func open(layouts map[string]string, hold int64) (*Registry, error) {
 	r := &Registry{hold: hold, released: make(chan struct{}), open: make(chan struct{}), images: map[string]source{}}
 	r.release = sync.OnceFunc(func() { close(r.released) })
 	r.opens = sync.OnceFunc(func() { close(r.open) })
+	r.server = &http.Server{Handler: r}
 	for repository, layout := range layouts {
 		s, err := find(layout)
 		if err != nil {
@@ -47,13 +63,6 @@ func Serve(layouts map[string]string, hold int64) (*Registry, error) {
 		}
 		r.images[repository] = s
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	r.host = l.Addr().String()
-	r.server = &http.Server{Handler: r}
-	go func() { _ = r.server.Serve(l) }() // until Close
 	return r, nil
 }
 
