@@ -57,15 +57,27 @@ type Client struct {
 	address   string
 	key       string
 	agent     string
+	peer      peer
 }
 
-// New makes a client. It does not connect: the first request does.
-func New(o Options) (*Client, error) {
+// peer is what serves at an address, in the words of errors.
+type peer struct {
+	name string
+	// start says how somebody gets one.
+	start string
+}
+
+var scannerService = peer{name: "scanner service", start: "start one with stella up, or give the address of one that runs"}
+
+// New makes a client of a scanner service. It does not connect: the first request does.
+func New(o Options) (*Client, error) { return dial(o, scannerService) }
+
+func dial(o Options, p peer) (*Client, error) {
 	u, err := url.Parse(o.Address)
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, badAddress(o.Address)
+		return nil, badAddress(o.Address, p)
 	}
-	c := &Client{key: o.Key, agent: o.UserAgent, address: o.Address}
+	c := &Client{key: o.Key, agent: o.UserAgent, address: o.Address, peer: p}
 	c.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -77,7 +89,7 @@ func New(o Options) (*Client, error) {
 	switch {
 	case u.Scheme == "unix" && u.Host == "" && filepath.IsAbs(u.Path):
 		socket := u.Path
-		c.base = &url.URL{Scheme: "http", Host: "stellad"}
+		c.base = &url.URL{Scheme: "http", Host: "localhost"}
 		c.transport.Proxy = nil
 		c.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", socket)
@@ -85,7 +97,7 @@ func New(o Options) (*Client, error) {
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && (u.Path == "" || u.Path == "/"):
 		c.base = &url.URL{Scheme: u.Scheme, Host: u.Host}
 	default:
-		return nil, badAddress(o.Address)
+		return nil, badAddress(o.Address, p)
 	}
 	if c.transport.TLSClientConfig, err = trust(o.CAFile); err != nil {
 		return nil, err
@@ -101,8 +113,8 @@ func New(o Options) (*Client, error) {
 // Close closes connections that are not in use.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-func badAddress(s string) error {
-	return fmt.Errorf("%q is no address of a scanner service: write unix:///PATH, https://HOST:PORT or http://HOST:PORT", bare(s))
+func badAddress(s string, p peer) error {
+	return fmt.Errorf("%q is no address of a %s: write unix:///PATH, https://HOST:PORT or http://HOST:PORT", bare(s), p.name)
 }
 
 // bare is an address that may be shown: without the user and password that somebody put in it.

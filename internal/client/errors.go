@@ -29,6 +29,8 @@ var ErrNoServer = errors.New("no server")
 // NoServerError says that nobody serves at an address, or not for this user. It
 // matches [ErrNoServer], and then also [scanner.ErrDenied].
 type NoServerError struct {
+	// Server is what there is none of, such as "scanner service".
+	Server  string
 	Address string
 	Reason  string // why, and what to do
 	Cause   error
@@ -36,7 +38,7 @@ type NoServerError struct {
 
 // Error is for people.
 func (e *NoServerError) Error() string {
-	return fmt.Sprintf("no scanner service at %s: %s", e.Address, e.Reason)
+	return fmt.Sprintf("no %s at %s: %s", e.Server, e.Address, e.Reason)
 }
 
 // Is reports whether target is one that it matches.
@@ -47,15 +49,14 @@ func (e *NoServerError) Is(target error) bool {
 // Unwrap is the cause.
 func (e *NoServerError) Unwrap() error { return e.Cause }
 
-const elsewhere = "start one with stella up, or give the address of one that runs"
-
 // unreachable makes a NoServerError of what connecting returned, and nil of other errors.
 func (c *Client) unreachable(err error) error {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "dial" {
 		return nil
 	}
-	e := &NoServerError{Address: c.address, Cause: err}
+	elsewhere := c.peer.start
+	e := &NoServerError{Server: c.peer.name, Address: c.address, Cause: err}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.Reason = "the socket does not exist; " + elsewhere
@@ -102,7 +103,7 @@ func (c *Client) refusal(resp *http.Response) error {
 	status := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	var p problem
 	if json.Unmarshal(body, &p) != nil || p.Detail == "" {
-		p.Detail = fmt.Sprintf("%s answered %s; is that a scanner service?", c.address, status)
+		p.Detail = fmt.Sprintf("%s answered %s; is that a %s?", c.address, status, c.peer.name)
 	}
 	text := clean(p.Detail)
 	for _, e := range p.Errors {
@@ -113,7 +114,7 @@ func (c *Client) refusal(resp *http.Response) error {
 	if k := kind(resp.StatusCode); k != nil {
 		return &scanner.Error{Kind: k, Message: clip(text)}
 	}
-	return fmt.Errorf("the scanner service at %s failed (%s): %s", c.address, status, clip(text))
+	return fmt.Errorf("the %s at %s failed (%s): %s", c.peer.name, c.address, status, clip(text))
 }
 
 // clean drops what a server's text could do to a terminal.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"stella/internal/listen"
 	"stella/internal/scanner"
 	"stella/internal/scanner/service"
 	"stella/internal/server/auth"
-	"stella/internal/server/listen"
 	"stella/internal/telemetry"
 )
 

@@ -24,13 +24,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stella/internal/bytesize"
+	"stella/internal/listen"
 	"stella/internal/scanner"
 	"stella/internal/scanner/logs"
 	"stella/internal/scanner/queue"
 	"stella/internal/scanner/service"
 	"stella/internal/server/api"
 	"stella/internal/server/auth"
-	"stella/internal/server/listen"
 	"stella/internal/store"
 	"stella/internal/telemetry"
 )

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -30,13 +31,16 @@ const (
 	maxScrapes = 4
 )
 
+// Admin serves the scanner's metrics, health and profiles, see [Admin].
+func (s *Scanner) Admin(live, ready []Check) http.Handler { return Admin(s.registry, live, ready) }
+
 // Admin serves /metrics, /livez, /readyz and /debug/pprof/. live and ready are the
 // checks of the second and third, in order. They answer 200 or 503 as Kubernetes'
 // API server does: ?verbose names the checks, ?exclude=NAME leaves one out, and /readyz/NAME is one
 // alone. Why a check failed is told to this machine alone.
-func (s *Scanner) Admin(live, ready []Check) http.Handler {
+func Admin(registry *prometheus.Registry, live, ready []Check) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry, MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.ContinueOnError, Timeout: 2 * stateTime}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry, MaxRequestsInFlight: maxScrapes, ErrorHandling: promhttp.ContinueOnError, Timeout: 2 * stateTime}))
 	handleChecks(mux, "livez", live)
 	handleChecks(mux, "readyz", ready)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -15,11 +15,11 @@ import (
 
 	"stella/internal/client"
 	"stella/internal/doctor"
+	"stella/internal/listen"
 	"stella/internal/scan/sbom"
 	"stella/internal/scanner"
 	"stella/internal/server/api"
 	"stella/internal/server/auth"
-	"stella/internal/server/listen"
 	"stella/internal/store"
 )
 

@@ -26,9 +26,9 @@ import (
 	"os"
 	"strings"
 
+	"stella/internal/listen"
 	"stella/internal/scanner"
 	"stella/internal/server/limit"
-	"stella/internal/server/listen"
 )
 
 // Why a request is from nobody. Their texts are for the caller.

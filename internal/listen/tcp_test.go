@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"stella/internal/server/listen"
+	"stella/internal/listen"
 )
 
 // certificate makes one for 127.0.0.1 and returns its files.

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"stella/internal/server/listen"
+	"stella/internal/listen"
 	"stella/internal/testkit"
 )
 
