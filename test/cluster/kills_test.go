@@ -67,12 +67,13 @@ func wholeContainer(t *testing.T, c *cluster.Cluster, log *kernelLog) {
 		if lines := log.about(string(pod.UID), "memory.oom.group"); len(lines) != 1 {
 			t.Errorf("the kernel log tells of %d group kills, want 1: %q", len(lines), lines)
 		}
-		// Two processes; the victim is counted once as it is chosen, and again with
-		// its group unless its memory is gone by then.
-		if n, err := c.PodCgroup(get(t, c, pod)).Kills(); err != nil || n < 2 || n > 3 {
-			t.Errorf("the pod's cgroup counts %d kills (%v), want PID 1, and the victim once or twice", n, err)
+		// PID 1 and the victim, which is counted once as it is chosen, and again with its
+		// group unless its memory is gone by then; on a busy machine PID 1 lives long
+		// enough to start another child, which dies with it.
+		if n, err := c.PodCgroup(get(t, c, pod)).Kills(); err != nil || n < 2 || n > 4 {
+			t.Errorf("the pod's cgroup counts %d kills (%v), want PID 1, the victim once or twice, and a further child at most", n, err)
 		} else {
-			t.Logf("the pod's cgroup counts %d kills of two processes", n)
+			t.Logf("the pod's cgroup counts %d kills", n)
 		}
 	})
 }
