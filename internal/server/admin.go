@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"path"
 	"strings"
 	"time"
 
@@ -29,17 +28,11 @@ func adminServer(o Options, metrics *telemetry.Scanner, scans *service.Service, 
 	return &http.Server{Handler: handler, ReadHeaderTimeout: adminHeader, MaxHeaderBytes: 16 << 10}
 }
 
-// isHealth reports whether a path asks for health, and cannot be read as another.
-func isHealth(p string) bool {
-	first, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
-	return p == path.Clean(p) && (first == "livez" || first == "readyz")
-}
-
 // withKey wants an API key, whatever its scope, for all but health, which a
 // kubelet asks for without one, and which says nothing that an attacker could use.
 func withKey(gate *auth.Gate, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isHealth(r.URL.Path) {
+		if !telemetry.IsHealth(r.URL.Path) {
 			who, err := gate.Identify(r)
 			if err != nil {
 				w.Header().Set("WWW-Authenticate", "Bearer")

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,9 +33,6 @@ import (
 	"stella/internal/store"
 	"stella/internal/telemetry"
 )
-
-// stopTime bounds how long requests that run may go on once the server is being stopped.
-const stopTime = 5 * time.Second
 
 // Run is a server, until ctx ends. It calls ready when requests are answered.
 func Run(ctx context.Context, o Options, ready func()) (err error) {
@@ -103,12 +99,12 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	work, ctx := errgroup.WithContext(ctx)
 	main := requests.Server()
 	for _, l := range listeners.api {
-		work.Go(func() error { return serve(ctx, main, l) })
+		work.Go(func() error { return listen.Serve(ctx, main, l) })
 	}
 	if listeners.admin != nil {
 		o.Admin = listeners.admin.Addr().String() // where it was asked for any port
 		admin := adminServer(o, metrics, scans, gate)
-		work.Go(func() error { return serve(ctx, admin, listeners.admin) })
+		work.Go(func() error { return listen.Serve(ctx, admin, listeners.admin) })
 	}
 	work.Go(func() error { return scans.Run(ctx) })
 	o.Log.Info("ready", "version", o.Version, "socket", o.Socket, "listen", o.Listen, "admin", o.Admin,
@@ -168,26 +164,6 @@ func open(ctx context.Context, o Options) (ls listeners, err error) {
 		ls.admin, err = listen.TCP(ctx, listen.TCPOptions{Address: o.Admin, CertFile: o.TLSCert, KeyFile: o.TLSKey, AllowPlain: o.AllowPlainHTTP})
 	}
 	return ls, err
-}
-
-// serve answers on a listener until ctx ends, and then until the requests that run
-// are answered, or stopTime has passed: the database outlives them.
-func serve(ctx context.Context, s *http.Server, l net.Listener) error {
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-		defer cancel()
-		if s.Shutdown(ctx) != nil {
-			s.Close()
-		}
-	})
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		stop()
-		return fmt.Errorf("listen on %s: %w", l.Addr(), err)
-	}
-	<-stopped
-	return nil
 }
 
 // closers are what is to be closed, with names.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,13 @@ func Admin(registry *prometheus.Registry, live, ready []Check) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// IsHealth reports whether a request's path asks for health, and cannot be read as
+// another. A kubelet asks for that without credentials.
+func IsHealth(p string) bool {
+	first, _, _ := strings.Cut(strings.TrimPrefix(p, "/"), "/")
+	return p == path.Clean(p) && (first == "livez" || first == "readyz")
 }
 
 func handleChecks(mux *http.ServeMux, name string, checks []Check) {
