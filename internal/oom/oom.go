@@ -96,12 +96,14 @@ type Process struct {
 	File       int64 `json:"file,omitempty"`
 	Shmem      int64 `json:"shmem,omitempty"`
 	PageTables int64 `json:"page_tables,omitempty"`
+	// RSS is the resident set where its kinds are not told (the task table before Linux 6.8); 0 where they are.
+	RSS int64 `json:"rss,omitempty"`
 	// ScoreAdj is oom_score_adj.
 	ScoreAdj int `json:"score_adj,omitempty"`
 }
 
 // Resident is the resident set in bytes.
-func (p Process) Resident() int64 { return p.Anon + p.File + p.Shmem }
+func (p Process) Resident() int64 { return max(p.RSS, p.Anon+p.File+p.Shmem) }
 
 // Memory is what a cgroup or the node used by kind, in bytes, as the kernel logged it;
 // kinds that it did not log are 0.

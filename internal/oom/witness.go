@@ -16,8 +16,8 @@ type Report struct {
 	Process Process
 	// Cgroup is the victim's (task_memcg, or "Task in"); empty without a header.
 	Cgroup string
-	// Limit is the limit that fired; its scope is ScopeUnknown without a header, and
-	// otherwise ScopeNode, ScopeCpuset or ScopeCgroup: owner says what a cgroup is.
+	// Limit is the limit that fired; its scope is ScopeNode, ScopeCpuset or ScopeCgroup (owner says what a
+	// cgroup is), and without a header ScopeUnknown, unless the line itself says that it was the node.
 	Limit        Limit
 	Invoker      string
 	Memory       Memory
@@ -27,7 +27,9 @@ type Report struct {
 	Group int
 	// Header says that the kernel logged who asked for memory and for which limit.
 	Header bool
-	// Repeated is how many more lines told of this kill: a group kill can name its victim twice, and counts it twice.
+	// Repeated is how many more lines told of this kill: a group kill can name its victim twice, and counts it twice. Read
+	// live, such a line is a report of its own, with the same PID soon after; and that the whole group is
+	// killed is one with the Seq of the victim's, and its Group.
 	Repeated int
 }
 
@@ -39,24 +41,35 @@ type Lost struct {
 }
 
 // Rise is what a counter tells: a cgroup, or the node, counted more kills than at
-// the last look.
+// the last look. Those of cgroups tell each kill once, those of the node all of them again.
 type Rise struct {
 	// Cgroup is the path; empty is the node (/proc/vmstat).
 	Cgroup string
-	// Kills is by how many the counter rose: on v1 in this cgroup alone, on v2 with all below. Local is
-	// the rise in this cgroup alone, -1 where the kernel does not tell.
-	Kills, Local int64
-	// Total is the counter's value now.
+	// CgroupID is the inode of its directory: another cgroup with the same path has another.
+	CgroupID uint64
+	// Kills is how many kills this tells of, which no other Rise of a cgroup does. It is 0
+	// where only Total is told: at first sight, at the end, and on v2 of the cgroups above one with a kill.
+	Kills int64
+	// Local is how many of Kills were of processes in this very cgroup: all of them, or none
+	// where Gone is set; -1 where the kernel does not tell (v2 before Linux 5.2).
+	Local int64
+	// Total is the counter's value now: on v1 of this cgroup alone, on v2 with all below. It is what
+	// a baseline is compared with after a restart.
 	Total int64
-	// LimitHit says that the limit of this very cgroup was hit (oom in memory.events.local; v1: the topmost cgroup that was notified).
+	// LimitCgroup is whose limit fired: this cgroup, or one above it. It is empty where the
+	// counters do not tell, as when several fired at the same time, or the node's.
+	LimitCgroup string
+	// LimitHit says that it was this very cgroup's.
 	LimitHit bool
-	// Limit is the cgroup's limit in bytes, 0 without one.
+	// Limit is the limit of LimitCgroup in bytes, 0 where that is not known.
 	Limit int64
 	// Since and Time are the last look before and this one.
 	Since, Time time.Time
-	// Gone says that the cgroup was removed: this is its last value, or what the one above lost by it.
+	// Gone says that a cgroup was removed: with Kills 0 this one, whose Total is no longer
+	// needed; with Kills more than 0, on v2, some below this one, which counted them before they were seen.
 	Gone bool
-	// Processes are who was in the cgroup at the moment of the kill, where that could be read.
+	// Processes are who was in the cgroup just before or at the kill, those with the most memory
+	// first, where that could be read.
 	Processes []Process
 }
 
@@ -66,9 +79,11 @@ type Notice struct {
 	Time    time.Time
 	// Container has at least an ID, or a pod and a name; empty for a SystemOOM.
 	Container Container
+	// Cgroup is set where the source names it: systemd-oomd does.
+	Cgroup string
 	// Process is set where the source names it.
 	Process Process
-	// ExitCode and Reason are of a pod's status.
+	// ExitCode and Reason are of a pod's status. The reason systemd-oomd says that it was not the kernel that killed.
 	ExitCode int
 	Reason   string
 }

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package tree
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+)
+
+// Watch says that there are no cgroups to watch.
+func (h Hierarchy) Watch(context.Context, *slog.Logger, func(Event)) error {
+	return errors.New("cgroups are a feature of Linux, and this is " + runtime.GOOS)
+}
