@@ -1,0 +1,277 @@
+package counters
+
+import (
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"stella/internal/oom"
+)
+
+// limitWindow is how long a limit that was hit can be the reason of a kill: a header of the
+// kernel log on a slow serial console takes a good part of it.
+const limitWindow = 2 * time.Second
+
+// counts is what one look reads.
+type counts struct {
+	all, own, limitHits int64
+}
+
+// counters reads the counters of a cgroup, and makes sure that they are not those of a newer one with
+// the same path.
+func (c *Counters) counters(g *group) (counts, error) {
+	n, err := c.readCounters(g)
+	if err != nil || n == (counts{g.all, g.own, g.limitHits}) {
+		return n, err
+	}
+	if now, err := c.o.Hierarchy.Lookup(g.Path); err != nil || now.ID != g.ID {
+		return n, unix.ENOENT
+	}
+	return n, nil
+}
+
+// readCounters reads all before own, so that no kill between the two looks as if it had happened below.
+func (c *Counters) readCounters(g *group) (n counts, err error) {
+	if g.Version == 1 {
+		text, err := c.read.read(g.Dir, fileV1)
+		if err != nil {
+			return n, err
+		}
+		var ok bool
+		if n.own, ok = keyed(text, "oom_kill"); !ok {
+			c.say("the kernel does not count OOM kills of cgroups; Linux 4.13 and later do", "file", filepath.Join(g.Dir, fileV1))
+			return n, unix.ENOTSUP
+		}
+		n.all = n.own
+		return n, nil
+	}
+	text, err := c.read.read(g.Dir, fileAll)
+	if err != nil {
+		return n, err
+	}
+	n.all, _ = keyed(text, "oom_kill")
+	if text, err = c.read.read(g.Dir, fileOwn); err != nil && !g.known {
+		if _, err := c.read.read(g.Dir, fileAll); err != nil {
+			return n, err // it is gone
+		}
+		c.say("the kernel does not count kills of a cgroup alone, only with those below it; Linux 5.2 and later do")
+		c.noOwn = true
+	}
+	if c.noOwn {
+		return n, nil
+	}
+	n.own, _ = keyed(text, "oom_kill")
+	n.limitHits, _ = keyed(text, "oom")
+	return n, err
+}
+
+// first takes what a cgroup counted before this process saw it. Base is what was told of it last, if that was told.
+func (c *Counters) first(g *group, base int64, told bool, now time.Time) {
+	n, err := c.counters(g)
+	if err == nil && n.all > 0 && c.nested && g.above != nil {
+		// What it counted may have been told of the one above, as nobody's: so that must be right
+		// now, and for that those beside this one.
+		c.lookUp(g.above, now)
+		for _, b := range g.above.below {
+			if b.known {
+				c.lookAt(b, now)
+			}
+		}
+		n, err = c.counters(g)
+	}
+	if err != nil {
+		return // gone already, or without counters until a round finds some
+	}
+	unknown := !told && g.Existed
+	switch {
+	case unknown:
+		base = n.all
+	case !told || base > n.all: // it is new, or the counter is
+		base = 0
+	}
+	g.known, g.looked = true, now
+	g.begin(base, n.own)
+	if unknown {
+		c.absorb(g)
+	}
+	c.take(g, n, now, true)
+	if g.loose > 0 {
+		c.round.owed = max(c.round.owed, roundsAfterRise)
+	}
+}
+
+// absorb forgives those above a cgroup what they counted since their first look: it can be of
+// this one, whose value is taken for old.
+func (c *Counters) absorb(g *group) {
+	for a := g.above; a != nil && c.nested; a = a.above {
+		if n, err := c.counters(a); err == nil && a.known {
+			c.take(a, n, a.looked, false)
+			a.loose = min(a.loose, 0)
+		}
+	}
+}
+
+// take takes new values of a cgroup and tells of what rose; at first sight of the total in any case.
+func (c *Counters) take(g *group, n counts, now time.Time, atFirst bool) {
+	var above *account
+	if a := g.counted(g.above); a != nil && c.nested {
+		above = &a.account
+	}
+	rise, own := g.advance(n.all, n.own, above)
+	if atFirst && above != nil {
+		own -= above.overtold(own)
+		g.loose -= above.overtold(g.loose)
+	}
+	if hits := since(n.limitHits, g.limitHits); hits > 0 && !atFirst {
+		g.fired += hits
+		g.firedAt = now
+	}
+	g.limitHits = n.limitHits
+	if rise == 0 && own == 0 && !atFirst {
+		return
+	}
+	r := c.rise(g, own, now)
+	if own > 0 {
+		r.Local = own
+		c.blame(g, &r, now)
+		r.Processes = c.table.of(g.Path, now.Add(-limitWindow))
+	}
+	c.tell(r)
+}
+
+// counted returns the cgroup itself or the nearest one above it that has counters; nil for none.
+func (g *group) counted(from *group) *group {
+	for from != nil && !from.known {
+		from = from.above
+	}
+	return from
+}
+
+// rise is the part of a Rise that is always the same.
+func (c *Counters) rise(g *group, kills int64, now time.Time) oom.Rise {
+	last := g.looked
+	if c.node.quiet.After(last) {
+		last = c.node.quiet // nothing was counted anywhere
+	}
+	g.looked = now
+	return oom.Rise{Cgroup: g.Path, CgroupID: g.ID, Kills: kills, Total: g.all, Since: last, Time: now}
+}
+
+// tell hands a Rise to Run.
+func (c *Counters) tell(r oom.Rise) {
+	if len(c.waiting) >= maxWaiting && r.Kills == 0 {
+		c.say("totals of cgroups are dropped, because they are taken up too slowly: after a restart their kills of before count as old")
+		return
+	}
+	if r.Cgroup != "" {
+		c.told += r.Kills
+	}
+	c.waiting = append(c.waiting, r)
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+}
+
+// blame says whose limit fired: of the cgroup and those above it the one whose limit was hit and has
+// no kill yet, if it is the only one; or else the only one that was hit at all.
+func (c *Counters) blame(g *group, r *oom.Rise, now time.Time) {
+	var open, any []*group
+	for a := g; a != nil; a = a.above {
+		if now.Sub(a.firedAt) > limitWindow {
+			continue
+		}
+		any = append(any, a)
+		if a.fired > 0 {
+			open = append(open, a)
+		}
+	}
+	if len(open) == 0 {
+		open = any
+	}
+	if len(open) != 1 {
+		return
+	}
+	limit := open[0]
+	limit.fired = max(limit.fired-r.Kills, 0)
+	r.LimitCgroup, r.LimitHit = limit.Path, limit == g
+	name := fileLimitV2
+	if g.Version == 1 {
+		name = fileLimitV1
+	}
+	if text, err := c.read.read(limit.Dir, name); err == nil {
+		r.Limit, _ = number(text)
+	}
+}
+
+// lookUp looks at a cgroup and those above it, the topmost first.
+func (c *Counters) lookUp(g *group, now time.Time) {
+	if g == nil {
+		return
+	}
+	if c.nested {
+		c.lookUp(g.above, now)
+	}
+	c.lookAt(g, now)
+}
+
+// lookAt looks at a cgroup, and reports whether it could be read.
+func (c *Counters) lookAt(g *group, now time.Time) bool {
+	n, err := c.counters(g)
+	switch {
+	case err == nil && !g.known: // the controller was given to it: it counts from 0
+		g.known, g.looked = true, now
+		g.account = account{}
+		c.take(g, n, now, true)
+	case err == nil:
+		c.take(g, n, now, false)
+	case !removed(err):
+		c.say("a cgroup's counter of kills cannot be read", "cgroup", g.Dir, "why", err)
+	}
+	return err == nil
+}
+
+// remove forgets a cgroup, and tells so.
+func (c *Counters) remove(g *group) {
+	now := time.Now()
+	c.disarm(g)
+	if g.loose > 0 && g.known && c.nested {
+		c.tellLoose(g, g.loose, now) // what was below is gone with it, so none is about to be made known
+	}
+	if g.known {
+		r := c.rise(g, 0, now)
+		r.Gone = true
+		r.Processes = c.table.of(g.Path, now.Add(-limitWindow))
+		c.tell(r)
+	}
+	if g.above != nil {
+		g.above.below = without(g.above.below, g)
+	}
+	delete(c.byPath, g.Path)
+	g.dead = true
+	c.round.dead++
+}
+
+// tellLoose tells of kills below a cgroup that nobody else tells of.
+func (c *Counters) tellLoose(g *group, kills int64, now time.Time) {
+	r := c.rise(g, kills, now)
+	r.Gone = true
+	if c.noOwn { // then they can as well be its own
+		r.Local, r.Gone = -1, false
+		r.Processes = c.table.of(g.Path, now.Add(-limitWindow))
+	}
+	c.tell(r)
+}
+
+// without removes a group from a list of which the order does not matter.
+func without(list []*group, g *group) []*group {
+	for i := range list {
+		if list[i] == g {
+			list[i] = list[len(list)-1]
+			list[len(list)-1] = nil
+			return list[:len(list)-1]
+		}
+	}
+	return list
+}
