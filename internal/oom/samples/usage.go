@@ -1,0 +1,76 @@
+package samples
+
+import "stella/internal/oom"
+
+// Usage is what every container uses, and what those that are gone used last. Whose container
+// it is, and its kills, are left to the caller. A container that was never sampled is left out.
+func (s *Sampler) Usage() []oom.Usage {
+	s.mu.Lock()
+	all := append(append(make([]*group, 0, len(s.containers)+len(s.ended)), s.containers...), s.ended...)
+	s.mu.Unlock()
+	out := make([]oom.Usage, 0, len(all))
+	for _, g := range all {
+		s.mu.Lock()
+		if u, ok := g.usage(); ok {
+			out = append(out, u)
+		}
+		s.mu.Unlock()
+	}
+	return out
+}
+
+func (g *group) usage() (oom.Usage, bool) {
+	c := g.container
+	last, ok := c.history.last()
+	if !ok {
+		return oom.Usage{}, false
+	}
+	u := oom.Usage{Cgroup: g.Path, Sample: last.export(), Disk: c.disk.bytes, Inodes: c.disk.inodes, Gone: c.gone}
+	u.Trend, u.TrendSpan = c.trend.slope()
+	u.Trend <<= 10
+	if c.gone.IsZero() {
+		u.Cores = c.coresNow()
+	}
+	return u, true
+}
+
+// Series are the samples of a container, the oldest first: of every second at last, and the further
+// apart the older they are. Where the same path was used by several, one after the other, it
+// has all that are kept. Nil is a container that is not known.
+func (s *Sampler) Series(cgroup string) []oom.Sample {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []oom.Sample
+	for _, list := range [][]*group{s.ended, s.containers} {
+		for _, g := range list {
+			if g.Path == cgroup {
+				g.container.history.each(func(s *sample) { out = append(out, s.export()) })
+			}
+		}
+	}
+	return out
+}
+
+// Status says how much is watched.
+type Status struct {
+	// Containers are sampled, Gone have ended and are kept, Waiting are beyond what may be sampled.
+	Containers, Gone, Waiting int
+	// Processes are known, Descriptors kept open.
+	Processes, Descriptors int
+}
+
+// Status says how much is watched now.
+func (s *Sampler) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Containers: len(s.containers), Gone: len(s.ended), Descriptors: s.kept}
+	for _, g := range s.order {
+		if g.wanted && g.container == nil {
+			st.Waiting++
+		}
+	}
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	st.Processes = len(s.table.byPID)
+	return st
+}
