@@ -141,17 +141,21 @@ func (c *Counters) disarm(g *group) {
 	c.alarms.armed--
 }
 
-// rearm gives those that had too many alarms another try, and those that had none.
+// rearm gives those that had too many alarms another try, and those that could have none.
 func (c *Counters) rearm(now time.Time) {
 	if now.Before(c.alarms.rearmAt) {
 		return
 	}
 	c.alarms.rearmAt = now.Add(idleFor)
 	for _, g := range c.order {
-		if !g.dead && !g.alarm.armed && g.known {
-			c.arm(g)
-		}
 		g.alarm.idle = 0
+		if g.dead || g.alarm.armed {
+			continue
+		}
+		c.arm(g)
+		if !g.known {
+			c.lookAt(g, now)
+		}
 	}
 }
 
@@ -231,6 +235,7 @@ func (c *Counters) answerV2(now time.Time) {
 			case mask&unix.IN_Q_OVERFLOW != 0: // the tick finds what was lost
 			case g != nil && mask&unix.IN_IGNORED != 0:
 				c.disarm(g)
+				c.lookAt(g, now) // the cgroup is gone, or its controller
 			case g != nil:
 				c.changed(g, now)
 			}

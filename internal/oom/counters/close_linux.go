@@ -58,8 +58,8 @@ func (c *Counters) note(g *group, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	counted := g.counted(g)
-	if counted == nil {
+	home := counted(g)
+	if home == nil {
 		return false
 	}
 	n := 0
@@ -72,7 +72,7 @@ func (c *Counters) note(g *group, now time.Time) bool {
 			c.details--
 			c.process(&p)
 		}
-		c.table.note(noted{pid: pid, cgroup: counted.Path, at: now, process: p})
+		c.table.note(noted{pid: pid, cgroup: home.Path, id: home.ID, at: now, process: p})
 	}
 	return n > 0
 }

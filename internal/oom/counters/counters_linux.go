@@ -86,13 +86,17 @@ type group struct {
 	// known says that the counters could be read: v2 cgroups without the memory
 	// controller have none, and their processes count in the nearest one above.
 	known bool
+	// base is the total that was told last, if any was, until the first look.
+	base  int64
+	told  bool
 	dead  bool // removed, and still in order
 	alarm alarm
 	// limitHits is the counter oom of memory.events.local (v2), firedAt when the limit was seen to
 	// be hit last, and fired how many of those have no kill yet.
 	limitHits, fired int64
 	firedAt          time.Time
-	looked           time.Time
+	looked, killedAt time.Time // when it was looked at, and when that found a kill
+	file             uint64    // see counts
 	// notedAt is when its processes were noted last, and populated whether there were any.
 	notedAt   time.Time
 	populated bool
@@ -124,7 +128,7 @@ func New(o Options) (*Counters, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count OOM kills: %w; mount the machine's /proc", err)
 	}
-	c.node.file = vmstat
+	c.node.file, c.node.fd = vmstat, int(vmstat.Fd())
 	c.round.owed = roundsAfterRise // for what happened before
 	c.nested = o.Hierarchy.Version == 2 && !o.Hierarchy.LocalEvents
 	if c.wait, err = newWaiter(); err != nil {
@@ -222,14 +226,14 @@ func (c *Counters) Add(cg tree.Cgroup) {
 		}
 		c.remove(old)
 	}
-	g := &group{Cgroup: cg, above: c.parent(cg.Path)}
+	g := &group{Cgroup: cg, above: c.parent(cg.Path), base: base, told: told}
 	if g.above != nil {
 		g.above.below = append(g.above.below, g)
 	}
 	c.byPath[cg.Path] = g
 	c.order = append(c.order, g)
 	c.arm(g) // before its first look, so that nothing falls between
-	c.first(g, base, told, time.Now())
+	c.lookAt(g, time.Now())
 }
 
 // Remove ends the watch of a cgroup that was removed.

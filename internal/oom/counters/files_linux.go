@@ -22,6 +22,7 @@ const (
 type reader struct {
 	path []byte
 	buf  [32 << 10]byte // 4,000 pids; vmstat has 6 KiB
+	stat unix.Stat_t
 }
 
 // open opens dir/name. The path is put together in a buffer, because a round opens a
@@ -49,6 +50,20 @@ func (r *reader) read(dir, name string) ([]byte, error) {
 	}
 	defer unix.Close(fd)
 	return r.readAll(fd)
+}
+
+// identify is read, which also returns the inode of the file.
+func (r *reader) identify(dir, name string) ([]byte, uint64, error) {
+	fd, err := r.open(dir, name, unix.O_RDONLY)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.Fstat(fd, &r.stat); err != nil {
+		return nil, 0, err
+	}
+	text, err := r.readAll(fd)
+	return text, r.stat.Ino, err
 }
 
 // readAll returns the text of an open file from its beginning.

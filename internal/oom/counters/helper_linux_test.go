@@ -26,15 +26,12 @@ import (
 const hogEnv = "STELLA_COUNTERS_TEST_HOG"
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(hogEnv); text != "" {
-		if err := hog(text); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for env, run := range map[string]func(string) error{hogEnv: hog, stormEnv: storm, churnEnv: churn} {
+		text := os.Getenv(env)
+		if text == "" {
+			continue
 		}
-		return
-	}
-	if text := os.Getenv(stormEnv); text != "" {
-		if err := storm(text); err != nil {
+		if err := run(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -273,7 +270,7 @@ func (w *witness) until(what string, ok func([]oom.Rise) bool) []oom.Rise {
 		select {
 		case <-w.told:
 		case <-deadline:
-			w.t.Fatalf("not told within 20 s: %s; told was %+v", what, rises)
+			w.t.Fatalf("not told within 20 s: %s; told was %.4000s", what, fmt.Sprintf("%+v", rises))
 		}
 	}
 }

@@ -16,13 +16,16 @@ const limitWindow = 2 * time.Second
 // counts is what one look reads.
 type counts struct {
 	all, own, limitHits int64
+	// file is the inode of the file with the counters (v2). Where the controller is taken from a cgroup and given
+	// back, the file is another one, and the counters begin anew.
+	file uint64
 }
 
 // counters reads the counters of a cgroup, and makes sure that they are not those of a newer one with
 // the same path.
 func (c *Counters) counters(g *group) (counts, error) {
 	n, err := c.readCounters(g)
-	if err != nil || n == (counts{g.all, g.own, g.limitHits}) {
+	if err != nil || n == (counts{g.all, g.own, g.limitHits, g.file}) {
 		return n, err
 	}
 	if now, err := c.o.Hierarchy.Lookup(g.Path); err != nil || now.ID != g.ID {
@@ -46,10 +49,11 @@ func (c *Counters) readCounters(g *group) (n counts, err error) {
 		n.all = n.own
 		return n, nil
 	}
-	text, err := c.read.read(g.Dir, fileAll)
+	text, file, err := c.read.identify(g.Dir, fileAll)
 	if err != nil {
 		return n, err
 	}
+	n.file = file
 	n.all, _ = keyed(text, "oom_kill")
 	if text, err = c.read.read(g.Dir, fileOwn); err != nil && !g.known {
 		if _, err := c.read.read(g.Dir, fileAll); err != nil {
@@ -66,8 +70,8 @@ func (c *Counters) readCounters(g *group) (n counts, err error) {
 	return n, err
 }
 
-// first takes what a cgroup counted before this process saw it. Base is what was told of it last, if that was told.
-func (c *Counters) first(g *group, base int64, told bool, now time.Time) {
+// first takes what a cgroup counted before this process saw it.
+func (c *Counters) first(g *group, now time.Time) error {
 	n, err := c.counters(g)
 	if err == nil && n.all > 0 && c.nested && g.above != nil {
 		// What it counted may have been told of the one above, as nobody's: so that must be right
@@ -81,17 +85,25 @@ func (c *Counters) first(g *group, base int64, told bool, now time.Time) {
 		n, err = c.counters(g)
 	}
 	if err != nil {
-		return // gone already, or without counters until a round finds some
+		if removed(err) { // or it has no counters yet: when it gets them they begin at 0
+			g.base, g.told = 0, true
+		}
+		return err
 	}
-	unknown := !told && g.Existed
+	g.known, g.looked = true, now
+	unknown := !g.told && g.Existed
+	base := g.base
 	switch {
 	case unknown:
 		base = n.all
-	case !told || base > n.all: // it is new, or the counter is
+	case !g.told || base > n.all: // it is new, or the counter is
 		base = 0
+		if !c.node.quiet.IsZero() {
+			g.looked = c.node.quiet
+		}
 	}
-	g.known, g.looked = true, now
 	g.begin(base, n.own)
+	g.file = n.file
 	if unknown {
 		c.absorb(g)
 	}
@@ -99,6 +111,7 @@ func (c *Counters) first(g *group, base int64, told bool, now time.Time) {
 	if g.loose > 0 {
 		c.round.owed = max(c.round.owed, roundsAfterRise)
 	}
+	return nil
 }
 
 // absorb forgives those above a cgroup what they counted since their first look: it can be of
@@ -114,8 +127,16 @@ func (c *Counters) absorb(g *group) {
 
 // take takes new values of a cgroup and tells of what rose; at first sight of the total in any case.
 func (c *Counters) take(g *group, n counts, now time.Time, atFirst bool) {
+	if n.file != g.file {
+		if g.file != 0 {
+			g.all, g.own, g.limitHits = 0, 0, 0
+			c.disarm(g) // it is on the file of before
+			c.arm(g)
+		}
+		g.file = n.file
+	}
 	var above *account
-	if a := g.counted(g.above); a != nil && c.nested {
+	if a := counted(g.above); a != nil && c.nested {
 		above = &a.account
 	}
 	rise, own := g.advance(n.all, n.own, above)
@@ -135,17 +156,27 @@ func (c *Counters) take(g *group, n counts, now time.Time, atFirst bool) {
 	if own > 0 {
 		r.Local = own
 		c.blame(g, &r, now)
-		r.Processes = c.table.of(g.Path, now.Add(-limitWindow))
+		r.Processes = c.present(g, now)
+		g.killedAt = now
 	}
 	c.tell(r)
 }
 
-// counted returns the cgroup itself or the nearest one above it that has counters; nil for none.
-func (g *group) counted(from *group) *group {
-	for from != nil && !from.known {
-		from = from.above
+// present are the processes that were noted in a cgroup since the kill before.
+func (c *Counters) present(g *group, now time.Time) []oom.Process {
+	then := now.Add(-limitWindow)
+	if g.killedAt.After(then) {
+		then = g.killedAt
 	}
-	return from
+	return c.table.of(g.ID, then)
+}
+
+// counted returns a cgroup itself or the nearest one above it that has counters; nil for none.
+func counted(g *group) *group {
+	for g != nil && !g.known {
+		g = g.above
+	}
+	return g
 }
 
 // rise is the part of a Rise that is always the same.
@@ -177,18 +208,18 @@ func (c *Counters) tell(r oom.Rise) {
 // blame says whose limit fired: of the cgroup and those above it the one whose limit was hit and has
 // no kill yet, if it is the only one; or else the only one that was hit at all.
 func (c *Counters) blame(g *group, r *oom.Rise, now time.Time) {
-	var open, any []*group
+	var open, hit []*group
 	for a := g; a != nil; a = a.above {
 		if now.Sub(a.firedAt) > limitWindow {
 			continue
 		}
-		any = append(any, a)
+		hit = append(hit, a)
 		if a.fired > 0 {
 			open = append(open, a)
 		}
 	}
 	if len(open) == 0 {
-		open = any
+		open = hit
 	}
 	if len(open) != 1 {
 		return
@@ -216,20 +247,37 @@ func (c *Counters) lookUp(g *group, now time.Time) {
 	c.lookAt(g, now)
 }
 
-// lookAt looks at a cgroup, and reports whether it could be read.
-func (c *Counters) lookAt(g *group, now time.Time) bool {
-	n, err := c.counters(g)
-	switch {
-	case err == nil && !g.known: // the controller was given to it: it counts from 0
-		g.known, g.looked = true, now
-		g.account = account{}
-		c.take(g, n, now, true)
-	case err == nil:
+// lookAt looks at a cgroup.
+func (c *Counters) lookAt(g *group, now time.Time) {
+	var n counts
+	var err error
+	if !g.known {
+		if err = c.first(g, now); err == nil && !g.alarm.armed {
+			c.arm(g)
+		}
+	} else if n, err = c.counters(g); err == nil {
 		c.take(g, n, now, false)
-	case !removed(err):
+	}
+	switch {
+	case err == nil:
+	case removed(err):
+		c.lost(g)
+	default:
 		c.say("a cgroup's counter of kills cannot be read", "cgroup", g.Dir, "why", err)
 	}
-	return err == nil
+}
+
+// lost handles that a cgroup has no counters any more: it was removed, which is told elsewhere, or the controller
+// was taken from it (v2).
+func (c *Counters) lost(g *group) {
+	if !g.known {
+		return
+	}
+	if now, err := c.o.Hierarchy.Lookup(g.Path); err == nil && now.ID == g.ID {
+		c.disarm(g)
+		g.known, g.all, g.own, g.limitHits, g.file = false, 0, 0, 0, 0
+		g.base, g.told = 0, true
+	}
 }
 
 // remove forgets a cgroup, and tells so.
@@ -242,7 +290,7 @@ func (c *Counters) remove(g *group) {
 	if g.known {
 		r := c.rise(g, 0, now)
 		r.Gone = true
-		r.Processes = c.table.of(g.Path, now.Add(-limitWindow))
+		r.Processes = c.present(g, now)
 		c.tell(r)
 	}
 	if g.above != nil {
@@ -259,7 +307,7 @@ func (c *Counters) tellLoose(g *group, kills int64, now time.Time) {
 	r.Gone = true
 	if c.noOwn { // then they can as well be its own
 		r.Local, r.Gone = -1, false
-		r.Processes = c.table.of(g.Path, now.Add(-limitWindow))
+		r.Processes = c.present(g, now)
 	}
 	c.tell(r)
 }

@@ -52,7 +52,7 @@ func (c *Counters) plausible(path string, ok bool) (string, bool) {
 		return "", false
 	}
 	if g := c.byPath[path]; g != nil {
-		if g = g.counted(g); g == nil || g.Version == 1 && g.Path == "/" {
+		if g = counted(g); g == nil || g.Version == 1 && g.Path == "/" {
 			return "", false
 		}
 		return g.Path, true

@@ -211,7 +211,11 @@ func (o *observer) collect() {
 // Whatever comes and goes, however late it is made known, and whenever this process is
 // started anew: in the end each kill was told once, and never one too many.
 func TestEachKillIsToldOnce(t *testing.T) {
-	for seed := range uint64(150) {
+	seeds := uint64(150)
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range seeds {
 		k := newKernel(t, seed)
 		o := k.observe(nil)
 		for range 120 {

@@ -11,6 +11,7 @@ import (
 // nodeCounter is oom_kill of /proc/vmstat.
 type nodeCounter struct {
 	file *os.File
+	fd   int // of file
 	// total is what was told last, if anything was.
 	total int64
 	told  bool
@@ -59,7 +60,7 @@ func (c *Counters) tick(now time.Time) {
 
 // lookAtNode tells by how much the node's counter rose. It reports whether it did, and whether it can be read.
 func (c *Counters) lookAtNode(now time.Time) (rose, ok bool) {
-	text, err := c.read.readAll(int(c.node.file.Fd()))
+	text, err := c.read.readAll(c.node.fd)
 	total, ok := keyed(text, "oom_kill")
 	if err != nil || !ok {
 		c.say("the kernel does not count OOM kills of the machine: all cgroups are looked at each half second", "file", c.node.file.Name(), "why", err)

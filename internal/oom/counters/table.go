@@ -24,6 +24,7 @@ const (
 type noted struct {
 	pid     int32
 	cgroup  string
+	id      uint64 // of the cgroup
 	at      time.Time
 	process oom.Process
 }
@@ -45,7 +46,7 @@ func (t *table) note(n noted) {
 		t.byPID = make(map[int32]int)
 	}
 	if i, ok := t.byPID[n.pid]; ok {
-		if old := &t.ring[i]; n.process.Total == 0 && old.cgroup == n.cgroup && n.at.Sub(old.at) < noteFor {
+		if old := &t.ring[i]; n.process.Total == 0 && old.id == n.id && n.at.Sub(old.at) < noteFor {
 			n.process = old.process
 		}
 		t.ring[i] = n
@@ -73,12 +74,12 @@ func (t *table) lookup(pid int32, now time.Time) (noted, bool) {
 }
 
 // of returns the processes that were seen in a cgroup since then, the largest first.
-func (t *table) of(cgroup string, then time.Time) []oom.Process {
+func (t *table) of(id uint64, then time.Time) []oom.Process {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []oom.Process
 	for i := range t.ring {
-		if n := &t.ring[i]; n.cgroup == cgroup && !n.at.Before(then) {
+		if n := &t.ring[i]; n.id == id && !n.at.Before(then) {
 			all = append(all, n.process)
 		}
 	}

@@ -1,9 +1,13 @@
 package samples
 
 import (
+	"errors"
+	"io/fs"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"stella/internal/oom"
 )
@@ -226,8 +230,9 @@ func (s *Sampler) Lookup(pid int) (cgroup string, p oom.Process, ok bool) {
 }
 
 // Main is the first process of a cgroup, and whether it is alive now: not ended, though nobody may have
-// waited for it yet. Where the cgroup has no PID namespace of its own it is the process that began first. It
-// is not ok where none was seen.
+// waited for it yet. Where the cgroup has no PID namespace of its own it is the process that began first. Of a
+// container so young that no round has come to it, one that is gone had a first process that is not
+// alive (pid 0). It is not ok where none was seen.
 func (s *Sampler) Main(cgroup string) (pid int, alive, ok bool) {
 	s.mu.Lock()
 	g := s.paths[cgroup]
@@ -236,15 +241,37 @@ func (s *Sampler) Main(cgroup string) (pid int, alive, ok bool) {
 		return 0, false, false
 	}
 	s.table.mu.Lock()
-	m := g.owner().main
+	owner := g.owner()
+	m := owner.main
 	s.table.mu.Unlock()
 	if m.pid == 0 {
-		return 0, false, false
+		return s.lookForMain(owner.Dir)
 	}
 	var buf [statBytes]byte
 	b, err := readPath(processPath(s.proc, m.pid, "/stat"), buf[:])
 	stat, parsed := parseProcessStat(b)
 	return int(m.pid), err == nil && parsed && !stat.ended() && stat.start == m.start, true
+}
+
+// lookForMain is Main for a container of which no process was read yet: only process 1 of a PID namespace
+// is taken for the first one.
+func (s *Sampler) lookForMain(dir string) (pid int, alive, ok bool) {
+	var buf [statBytes]byte // some 500 pids: it is young
+	pids, err := readPath(dir+"/cgroup.procs", buf[:])
+	if err != nil {
+		return 0, false, errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
+	}
+	reads := readsPerTick
+	eachPID(pids, func(p int32) {
+		if reads--; reads < 0 || ok {
+			return
+		}
+		var buf [statBytes]byte
+		if b, err := readPath(processPath(s.proc, p, "/status"), buf[:]); err == nil && parseProcessStatus(b).first {
+			pid, alive, ok = int(p), true, true
+		}
+	})
+	return pid, alive, ok
 }
 
 // Processes are those with the most memory, the largest first.

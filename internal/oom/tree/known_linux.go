@@ -106,27 +106,45 @@ func (w *watcher) scanAll(n *node) {
 	}
 }
 
-// compare is the net below inotify: it compares some directories with what is known of
-// them. The number of links tells the number of directories in one (kernfs), which is quick to ask.
+// compare is the net below inotify. It compares some directories with what is known of them, all of
+// them in turn. Those without a watch it asks more often for the number of links, which tells the number of
+// directories in one (kernfs) and is quick to ask.
 func (w *watcher) compare() {
-	checks := min(netChecks, len(w.all))
-	for i := range checks {
-		if len(w.all) == 0 {
-			return
-		}
-		w.next = (w.next + 1) % len(w.all)
-		n := w.all[w.next]
-		var st syscall.Stat_t
-		if syscall.Lstat(n.Dir, &st) != nil || st.Ino != n.ID {
-			if n.parent != nil {
-				w.missing(n.parent, n.name)
-			}
-			continue
-		}
-		if i < netLists || uint64(st.Nlink) != uint64(len(n.children))+2 {
+	for range min(netLists, len(w.all)) {
+		if n := w.turn(&w.nextList); w.there(n) != nil {
 			w.scan(n, false)
 		}
 	}
+	if len(w.watches) == len(w.all) {
+		return
+	}
+	for range min(netChecks, len(w.all)) {
+		n := w.turn(&w.nextCheck)
+		if n.wd != unwatched {
+			continue
+		}
+		if st := w.there(n); st != nil && uint64(st.Nlink) != uint64(len(n.children))+2 {
+			w.scan(n, false)
+		}
+	}
+}
+
+// turn is the node whose turn it is. The root is always there, so there is one.
+func (w *watcher) turn(next *int) *node {
+	*next = (*next + 1) % len(w.all)
+	return w.all[*next]
+}
+
+// there returns what is where a node was, or nil where it is no longer.
+func (w *watcher) there(n *node) *syscall.Stat_t {
+	var st syscall.Stat_t
+	if syscall.Lstat(n.Dir, &st) == nil && st.Ino == n.ID {
+		return &st
+	}
+	if n.parent != nil {
+		w.missing(n.parent, n.name)
+	}
+	return nil
 }
 
 // lister lists directories, with one buffer for all.

@@ -19,9 +19,9 @@ const (
 	maxWatches = 8192
 	// netEvery is how often the tree is compared with what inotify told.
 	netEvery = time.Second
-	// netChecks bounds the directories of which, each time, the number of children is
-	// compared, and netLists those that are listed again.
-	netChecks, netLists = 1024, 16
+	// netLists bounds the directories that are listed again each time, and netChecks those without a
+	// watch of which the number of children is compared.
+	netLists, netChecks = 8, 1024
 )
 
 // watchFor is what is asked of inotify for each directory.
@@ -52,8 +52,9 @@ type watcher struct {
 	watches map[int32]*node
 	limits  limits
 	list    lister
-	next    int // where in all the next comparison begins
 	rescan  bool
+	// nextList and nextCheck are where in all the next comparison begins.
+	nextList, nextCheck int
 	// What is said once.
 	saidFull, saidUnwatched bool
 }

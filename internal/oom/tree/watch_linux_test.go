@@ -153,6 +153,21 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 	said.until(t, "dropped inotify events")
 }
 
+// A cgroup is removed and another one of its name made before anybody looks.
+func TestSameNameAgain(t *testing.T) {
+	h := ownPart(t)
+	mkdir(t, h.Mount+"/a/below")
+	r, _ := watch(t, h, many, many)
+	r.until(t, "the start", func(a map[string]tree.Cgroup) bool { return len(a) == 3 })
+	r.held.Lock()
+	mkdir(t, h.Mount+"/hold")
+	removeAll(t, h.Mount+"/a")
+	mkdir(t, h.Mount+"/a/below")
+	r.held.Unlock()
+	want := real(t, h)
+	r.until(t, "the state that is there", func(a map[string]tree.Cgroup) bool { return sameState(t, h, a, want) })
+}
+
 // Without inotify, or with too few watches, cgroups are found by polling, and that is said.
 func TestPollsWithoutWatches(t *testing.T) {
 	for _, watches := range []int{0, 2} {
