@@ -11,7 +11,7 @@ import (
 	"stella/internal/sse"
 )
 
-var nodeAgent = peer{name: "stella-agent", start: "start one with stella-agent, or with stella up, or give the address of one that runs"}
+var nodeAgent = peer{name: "stella-agent", start: "start one as root with stella-agent or stella up, or give the address of one that runs"}
 
 // Agent talks to the agent of one node. It may be used by several goroutines.
 type Agent struct{ c *Client }
@@ -28,7 +28,7 @@ func NewAgent(o Options) (*Agent, error) {
 // Close closes connections that are not in use.
 func (a *Agent) Close() { a.c.Close() }
 
-// Kills returns kills, the oldest first.
+// Kills returns kills, the oldest first, without their tables of processes, which [Agent.Kill] has.
 func (a *Agent) Kills(ctx context.Context, f oom.Filter) ([]oom.Kill, error) {
 	q := url.Values{}
 	setTime(q, "since", f.Since)
@@ -49,17 +49,17 @@ func (a *Agent) Kill(ctx context.Context, id string) (oom.Kill, error) {
 	return kill, err
 }
 
-// Watch calls fn with each kill as it becomes known, and again, with updated, when more
-// is known of it: those behind the cursor after, or for "" from now on. It ends with ctx, or with the error of
+// Watch calls fn with each kill as it becomes known, and again when more is known of it: those
+// behind the cursor after, or for "" from now on. It ends with ctx, or with the error of
 // fn, and comes back by itself when the connection breaks.
-func (a *Agent) Watch(ctx context.Context, after string, fn func(k oom.Kill, updated bool) error) error {
+func (a *Agent) Watch(ctx context.Context, after string, fn func(oom.KillEvent) error) error {
 	r := request{method: http.MethodGet, path: "/v1/kills/events", accept: sse.ContentType, lastID: after}
 	return a.c.follow(ctx, r, func(data []byte) (bool, error) {
 		var e oom.KillEvent
 		if err := json.Unmarshal(data, &e); err != nil {
 			return false, a.c.strange(err)
 		}
-		return false, fn(e.Kill, e.Updated)
+		return false, fn(e)
 	})
 }
 

@@ -38,10 +38,13 @@ func rules(t *testing.T) []rule {
 	return all
 }
 
-// TestAlertRules runs the rules' own tests, in deploy/alerts/scanner_test.yaml.
+// TestAlertRules runs the rules' own tests, which are beside them in deploy/alerts.
 func TestAlertRules(t *testing.T) {
 	testkit.Need(t, testkit.Program("prometheus"))
-	for _, args := range [][]string{{"check", "rules", alerts + "scanner.yaml"}, {"test", "rules", alerts + "scanner_test.yaml"}} {
+	for _, args := range [][]string{
+		{"check", "rules", alerts + "scanner.yaml", alerts + "agent.yaml"},
+		{"test", "rules", alerts + "scanner_test.yaml", alerts + "agent_test.yaml"},
+	} {
 		if out, err := exec.Command("promtool", args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}

@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"stella/internal/oom"
+	"stella/internal/sse"
+)
+
+const (
+	// readHeader, readAll and idle bound what a client of the socket can hold open.
+	readHeader = 10 * time.Second
+	readAll    = 30 * time.Second
+	idle       = 2 * time.Minute
+	maxHeader  = 16 << 10
+	// maxStreams bounds those who follow kills, each of which costs some 70 KiB.
+	maxStreams = 16
+	// maxProcesses bounds one answer about processes.
+	maxProcesses = 1000
+	// maxCgroup is the longest path of a cgroup that is asked for: the kernel's PATH_MAX.
+	maxCgroup = 4096
+)
+
+// reads is what the API shows.
+type reads interface {
+	Kills(oom.Filter) []oom.Kill
+	Kill(id string) (oom.Kill, bool)
+	// Follow calls fn with each kill behind the cursor, "" for those to come, until ctx ends.
+	Follow(ctx context.Context, after string, fn func(cursor string, e oom.KillEvent) error) error
+	Usage() []oom.Usage
+	Series(cgroup string) []oom.Sample
+	Processes(limit int) []oom.ProcessUsage
+	Node() oom.NodeUsage
+	Status() oom.AgentStatus
+}
+
+// api answers over the agent's socket, whose permissions say who may ask. Everything only reads.
+type api struct {
+	from    reads
+	log     *slog.Logger
+	closing <-chan struct{}
+	streams chan struct{}
+}
+
+// newAPI makes the server of the socket. Streams end when closing is closed.
+func newAPI(from reads, log *slog.Logger, closing <-chan struct{}) *http.Server {
+	a := &api{from: from, log: log, closing: closing, streams: make(chan struct{}, maxStreams)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/kills", a.kills)
+	mux.HandleFunc("GET /v1/kills/events", a.events)
+	mux.HandleFunc("GET /v1/kills/{id}", a.kill)
+	mux.HandleFunc("GET /v1/containers", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, list(a.from.Usage())) })
+	mux.HandleFunc("GET /v1/series", a.series)
+	mux.HandleFunc("GET /v1/processes", a.processes)
+	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Node()) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Status()) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, fmt.Sprintf("this agent has no %s %s; docs/agent.md lists what it has", r.Method, r.URL.Path))
+	})
+	return &http.Server{Handler: mux, ReadHeaderTimeout: readHeader, ReadTimeout: readAll, IdleTimeout: idle, MaxHeaderBytes: maxHeader}
+}
+
+func (a *api) kills(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f := oom.Filter{Namespace: q.Get("namespace"), Pod: q.Get("pod"), Container: q.Get("container"), Workload: q.Get("workload")}
+	if s := q.Get("since"); s != "" {
+		var err error
+		if f.Since, err = time.Parse(time.RFC3339Nano, s); err != nil {
+			refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("since: %q is no time as in RFC 3339, such as 2026-11-21T03:33:00Z", s))
+			return
+		}
+	}
+	var ok bool
+	if f.Limit, ok = number(w, q.Get("limit"), "limit", oom.MaxKills); !ok {
+		return
+	}
+	all := list(a.from.Kills(f))
+	for i := range all {
+		all[i].TasksLeftOut += len(all[i].Tasks) // a table of some KiB for each would be an answer of 50 MiB
+		all[i].Tasks = nil
+	}
+	a.answer(w, all)
+}
+
+func (a *api) kill(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	k, ok := a.from.Kill(id)
+	if !ok {
+		refuse(w, http.StatusNotFound, fmt.Sprintf("the ledger has no kill %q; it may have been dropped for its age (stella oom list has those that are kept)", id))
+		return
+	}
+	a.answer(w, k)
+}
+
+func (a *api) series(w http.ResponseWriter, r *http.Request) {
+	cgroup := r.URL.Query().Get("cgroup")
+	if !strings.HasPrefix(cgroup, "/") || len(cgroup) > maxCgroup {
+		refuse(w, http.StatusUnprocessableEntity, "cgroup: the path of a cgroup begins with / and has at most 4096 bytes")
+		return
+	}
+	a.answer(w, list(a.from.Series(cgroup)))
+}
+
+func (a *api) processes(w http.ResponseWriter, r *http.Request) {
+	n, ok := number(w, r.URL.Query().Get("limit"), "limit", maxProcesses)
+	if !ok {
+		return
+	}
+	if n == 0 {
+		n = maxProcesses
+	}
+	a.answer(w, list(a.from.Processes(n)))
+}
+
+// events streams kills until the client goes away.
+func (a *api) events(w http.ResponseWriter, r *http.Request) {
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		w.Header().Set("Retry-After", "5")
+		refuse(w, http.StatusTooManyRequests, fmt.Sprintf("%d clients follow this agent already, which is the most", maxStreams))
+		return
+	}
+	after := r.Header.Get("Last-Event-ID")
+	err := sse.Serve(w, r, a.closing, func(ctx context.Context, send func(sse.Event) error) error {
+		return a.from.Follow(ctx, after, func(cursor string, e oom.KillEvent) error {
+			data, err := json.Marshal(e)
+			if err != nil {
+				return err
+			}
+			return send(sse.Event{ID: cursor, Data: data})
+		})
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Debug("stream of kills ended", "error", err)
+	}
+}
+
+// list makes [] of nothing, which null is not.
+func list[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func (a *api) answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		a.log.Debug("an answer was not taken", "error", err)
+	}
+}
+
+// number reads a count from 0 to most; empty is 0.
+func number(w http.ResponseWriter, text, name string, most int) (int, bool) {
+	if text == "" {
+		return 0, true
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > most {
+		refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("%s: %q is no number from 0 to %d", name, text, most))
+		return 0, false
+	}
+	return n, true
+}
+
+// refuse answers with a problem (RFC 9457).
+func refuse(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"status": status, "title": http.StatusText(status), "detail": detail})
+}

@@ -1,0 +1,128 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"stella/internal/bytesize"
+	"stella/internal/listen"
+)
+
+// The states of a witness.
+const (
+	stateOK     = "ok"
+	stateOff    = "off"
+	stateFailed = "failed"
+)
+
+const (
+	// defaultBytes is what the ledger may take: some 30,000 kills with their tasks.
+	defaultBytes = 64 << 20
+	minBytes     = 1 << 20
+	// defaultAge is how long kills are kept: a month, for the review after it.
+	defaultAge = 31 * 24 * time.Hour
+	minToken   = 32
+)
+
+// Options are all that an agent takes from its surroundings. [Options.Validate] fills in defaults.
+type Options struct {
+	Version string
+	// Node is the node's name, as Kubernetes has it; empty is the host's name.
+	Node string
+	// Root is where the machine's file system is seen: "/", or in a container where the host's is mounted.
+	Root string
+	// StateDir keeps the ledger over restarts.
+	StateDir string
+	// MaxBytes and MaxAge bound the ledger; 0 are the defaults.
+	MaxBytes bytesize.Size
+	MaxAge   time.Duration
+
+	// Socket is the path of the Unix socket for commands of this machine; SocketGroup is the group
+	// whose members may use it beside root and the agent's user.
+	Socket, SocketGroup string
+	// Admin is HOST:PORT of metrics, health and profiles; empty is none. Beyond loopback it needs
+	// TLS, unless AllowPlainHTTP, and TokenFile: a file with the bearer token that all but health needs.
+	Admin           string
+	TLSCert, TLSKey string
+	AllowPlainHTTP  bool
+	TokenFile       string
+	// Kubeconfig is a file with access to Kubernetes; "" uses the pod's service account where there is one. NoKubernetes asks no API.
+	Kubeconfig   string
+	NoKubernetes bool
+
+	Log *slog.Logger
+
+	token string
+}
+
+// Validate finds what is wrong, and fills in what is empty.
+func (o *Options) Validate() (err error) {
+	if o.StateDir == "" {
+		return errors.New("--state-dir is needed: where the ledger is kept over restarts")
+	}
+	if o.Root == "" {
+		o.Root = "/"
+	}
+	for _, dir := range []*string{&o.StateDir, &o.Root, &o.Socket} {
+		if *dir == "" {
+			continue
+		}
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return err
+		}
+	}
+	if o.Node == "" {
+		if o.Node, err = os.Hostname(); err != nil {
+			return fmt.Errorf("the host has no name; give the node's with --node: %w", err)
+		}
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = defaultBytes
+	}
+	if o.MaxBytes < minBytes {
+		return fmt.Errorf("--max-bytes %s: a ledger needs at least %s", o.MaxBytes, bytesize.Text(minBytes))
+	}
+	if o.MaxAge == 0 {
+		o.MaxAge = defaultAge
+	}
+	if o.MaxAge < 0 {
+		return fmt.Errorf("--max-age %s: write a positive time, such as 744h", o.MaxAge)
+	}
+	if o.NoKubernetes && o.Kubeconfig != "" {
+		return errors.New("--kubeconfig and --no-kubernetes exclude each other")
+	}
+	if o.Admin == "" {
+		return nil
+	}
+	if err := o.admin().Validate(); err != nil {
+		return fmt.Errorf("--admin: %w", err)
+	}
+	return o.readToken()
+}
+
+func (o *Options) admin() listen.TCPOptions {
+	return listen.TCPOptions{Address: o.Admin, CertFile: o.TLSCert, KeyFile: o.TLSKey, AllowPlain: o.AllowPlainHTTP}
+}
+
+// readToken reads the token, which a listener beyond loopback must have.
+func (o *Options) readToken() error {
+	if o.TokenFile == "" {
+		if !listen.Loopback(o.Admin) {
+			return fmt.Errorf("--admin %s can be reached from other machines: give --token-file, a file with a token of at least %d characters that Prometheus sends as its bearer token", o.Admin, minToken)
+		}
+		return nil
+	}
+	text, err := os.ReadFile(o.TokenFile)
+	if err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
+	if o.token = strings.TrimSpace(string(text)); len(o.token) < minToken {
+		return fmt.Errorf("--token-file %s: a token of %d characters can be guessed; make one of at least %d, for instance with: openssl rand -hex 32", o.TokenFile, len(o.token), minToken)
+	}
+	return nil
+}

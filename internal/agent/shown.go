@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"stella/internal/oom"
+	"stella/internal/proc"
+	"stella/internal/telemetry"
+)
+
+// Kills implements reads.
+func (n *node) Kills(f oom.Filter) []oom.Kill { return n.ledger.Kills(f) }
+
+// Kill implements reads.
+func (n *node) Kill(id string) (oom.Kill, bool) { return n.ledger.Kill(id) }
+
+// Follow implements reads.
+func (n *node) Follow(ctx context.Context, after string, fn func(string, oom.KillEvent) error) error {
+	return n.ledger.Follow(ctx, after, fn)
+}
+
+// Totals implements source.
+func (n *node) Totals(fn func(c oom.Container, cgroup string, kills int64)) { n.ledger.Totals(fn) }
+
+// Scopes implements source.
+func (n *node) Scopes() map[oom.Scope]int64 { return n.ledger.Scopes() }
+
+// Each implements source.
+func (n *node) Each(fn func(c oom.Container, cgroup string)) {
+	if n.samples == nil {
+		return
+	}
+	for _, u := range n.samples.Usage() {
+		if u.Gone.IsZero() {
+			fn(n.owners.Container(u.Cgroup), u.Cgroup)
+		}
+	}
+}
+
+// Usage implements reads.
+func (n *node) Usage() []oom.Usage {
+	if n.samples == nil {
+		return nil
+	}
+	type sum struct {
+		kills int64
+		last  time.Time
+	}
+	kills := map[string]sum{}
+	for _, k := range n.ledger.Kills(oom.Filter{}) {
+		s := kills[k.Cgroup]
+		s.kills += k.Count
+		s.last = k.Time
+		kills[k.Cgroup] = s
+	}
+	all := n.samples.Usage()
+	for i := range all {
+		u := &all[i]
+		u.Container = n.owners.Container(u.Cgroup)
+		u.Kills, u.LastKill = kills[u.Cgroup].kills, kills[u.Cgroup].last
+	}
+	return all
+}
+
+// Series implements reads.
+func (n *node) Series(cgroup string) []oom.Sample {
+	if n.samples == nil {
+		return nil
+	}
+	return n.samples.Series(cgroup)
+}
+
+// Processes implements reads.
+func (n *node) Processes(limit int) []oom.ProcessUsage {
+	if n.samples == nil {
+		return nil
+	}
+	all := n.samples.Processes(limit)
+	for i := range all {
+		all[i].Container = n.owners.Container(all[i].Cgroup)
+	}
+	return all
+}
+
+// Node implements reads.
+func (n *node) Node() oom.NodeUsage {
+	u := oom.NodeUsage{Name: n.o.Node, Time: time.Now()}
+	if n.samples == nil {
+		return u
+	}
+	u = n.samples.Node()
+	u.Name = n.o.Node
+	n.Each(func(c oom.Container, _ string) {
+		switch {
+		case c.ID == "":
+		case c.GroupKill == nil:
+			u.GroupKill[2]++
+		case *c.GroupKill:
+			u.GroupKill[0]++
+		default:
+			u.GroupKill[1]++
+		}
+	})
+	return u
+}
+
+// Status implements reads and source.
+func (n *node) Status() oom.AgentStatus {
+	s := oom.AgentStatus{
+		Version: n.o.Version, Node: n.o.Node, Boot: n.boot, Started: n.started,
+		Witnesses: n.witnesses.list(), Ledger: n.ledger.Status(),
+	}
+	if n.samples != nil {
+		s.Containers = n.samples.Status().Containers
+		now := n.counters.Report()
+		for i, w := range s.Witnesses {
+			if w.Name == now.Name && w.State == stateOK {
+				s.Witnesses[i] = now
+			}
+		}
+	}
+	if m, err := proc.OpenSelf("/proc"); err == nil {
+		if u, err := m.Read(); err == nil {
+			s.Resident = u.Resident
+		}
+		m.Close()
+	}
+	return s
+}
+
+// ready are the checks of /readyz: an agent that sees nothing of the kernel is not ready.
+func (n *node) ready() []telemetry.Check {
+	return []telemetry.Check{
+		{Name: "witnesses", Run: func(context.Context) error {
+			for _, w := range n.witnesses.list() {
+				if (w.Name == oom.WitnessLog || w.Name == oom.WitnessCounter) && w.State == stateOK {
+					return nil
+				}
+			}
+			return errors.New("neither the kernel log nor the cgroups' counters can be read: " + n.witnesses.failed())
+		}},
+		{Name: "ledger", Run: func(context.Context) error {
+			if fault := n.ledger.Status().Fault; fault != "" {
+				return errors.New(fault)
+			}
+			return nil
+		}},
+	}
+}
