@@ -149,7 +149,8 @@ compares the two. How commands end is in [exit-codes.md](exit-codes.md).
 Environment: ` + "`DOCKER_CONFIG`" + ` names the directory with registry credentials, ` + "`TMPDIR`" + ` the
 directory for temporary files, ` + "`XDG_CACHE_HOME`" + ` the parent of the cache,
 ` + "`SOURCE_DATE_EPOCH`" + ` the time that documents state, ` + "`NO_COLOR`" + ` turns colours off.
-` + "`STELLA_SERVER`" + ` names the scanner service, ` + "`STELLA_API_KEY`" + ` is the key for it.
+` + "`STELLA_SERVER`" + ` names the scanner service, ` + "`STELLA_API_KEY`" + ` is the key for it;
+` + "`STELLA_AGENT`" + ` names the agent.
 `
 
 // markdownConfiguration writes the settings of the scanner service as Markdown. The

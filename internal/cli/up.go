@@ -2,8 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"stella/internal/client"
+	"stella/internal/oom"
 	"stella/internal/scanner"
 )
 
@@ -29,21 +31,31 @@ const (
 
 // up is "stella up".
 type up struct {
-	app    *app
-	socket string
+	app         *app
+	socket      string
+	agentSocket string
+	noAgent     bool
+}
+
+// daemon is one of the programs that "stella up" runs.
+type daemon struct {
+	what, program, socket string
+	args                  []string
 }
 
 func newUp(a *app) *cobra.Command {
-	c := &up{app: a, socket: scanner.Socket(os.Geteuid(), a.getenv("XDG_RUNTIME_DIR"))}
+	runtimeDir := a.getenv("XDG_RUNTIME_DIR")
+	c := &up{app: a, socket: scanner.Socket(os.Geteuid(), runtimeDir), agentSocket: oom.Socket(os.Geteuid(), runtimeDir)}
 	cmd := &cobra.Command{
 		Use:   "up [-- FLAGS OF STELLAD]",
-		Short: "Start the scanner service on this machine, until Ctrl-C",
-		Long: `Start stellad, the scanner service, on this machine and say how to use it. It needs
-nothing else: jobs and results are kept in its own database, and go on where they
-were after the next start. What follows -- goes to stellad; "stellad --help" lists it.`,
+		Short: "Start the scanner service and the agent on this machine, until Ctrl-C",
+		Long: `Start stellad, the scanner service, and stella-agent, which catches OOM kills, on this
+machine, and say how to use them. They need nothing else: jobs, results and kills are kept in
+their own files, and go on where they were after the next start. An agent that runs here
+already is left alone. What follows -- goes to stellad; "stellad --help" lists it.`,
 		Example: `  stella up
   stella up -- --data-dir ./data --worker-memory 8Gi
-  stella up -- --listen 127.0.0.1:8443`,
+  stella up --no-agent -- --listen 127.0.0.1:8443`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 				return usagef(cmd, "%q takes no arguments but those behind --", cmd.CommandPath())
@@ -55,63 +67,84 @@ were after the next start. What follows -- goes to stellad; "stellad --help" lis
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args) },
 	}
-	cmd.Flags().StringVar(&c.socket, "socket", c.socket, "`path` of the Unix socket for commands on this machine")
+	flags := cmd.Flags()
+	flags.StringVar(&c.socket, "socket", c.socket, "`path` of the scanner service's Unix socket for commands on this machine")
+	flags.StringVar(&c.agentSocket, "agent-socket", c.agentSocket, "`path` of the agent's")
+	flags.BoolVar(&c.noAgent, "no-agent", false, "start the scanner service alone")
 	return cmd
 }
 
 func (c *up) run(ctx context.Context, args []string) error {
-	if c.socket == "" {
-		return errors.New("there is no place for the service's socket, because XDG_RUNTIME_DIR is not set: name one with --socket")
-	}
-	socket, err := filepath.Abs(c.socket)
+	service, err := newDaemon("scanner service", "stellad", c.socket, args)
 	if err != nil {
 		return err
 	}
-	if knock(ctx, endpoint{address: "unix://" + socket}) == nil {
-		return fmt.Errorf("a scanner service listens on %s already; use that, or give this one another --socket", socket)
+	if knock(ctx, endpoint{address: "unix://" + service.socket}) == nil {
+		return fmt.Errorf("a scanner service listens on %s already; use that, or give this one another --socket", service.socket)
 	}
-	program, err := stellad()
-	if err != nil {
-		return err
+	daemons := []daemon{service}
+	if !c.noAgent {
+		agent, err := newDaemon("agent", "stella-agent", c.agentSocket, nil)
+		if err != nil {
+			return fmt.Errorf("%w; or leave it out with --no-agent", err)
+		}
+		if knock(ctx, endpoint{address: "unix://" + agent.socket}) != nil {
+			daemons = append(daemons, agent)
+		}
 	}
-	cmd := exec.CommandContext(ctx, program, append([]string{"--socket", socket}, args...)...)
-	cmd.Stdout, cmd.Stderr = c.app.console, c.app.console
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = upStop
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the scanner service: %w", err)
+	running, ctx := errgroup.WithContext(ctx)
+	for _, d := range daemons {
+		running.Go(func() error { return d.run(ctx, c.app.console) })
 	}
 	watching, stop := context.WithCancel(ctx)
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		c.tell(watching, socket)
+		c.tell(watching, service.socket)
 	}()
-	err = cmd.Wait()
+	err = running.Wait()
 	stop()
 	<-told
+	return err
+}
+
+// newDaemon finds a program: the one beside this, or on the PATH.
+func newDaemon(what, program, socket string, args []string) (daemon, error) {
+	if socket == "" {
+		return daemon{}, fmt.Errorf("there is no place for the %s's socket, because XDG_RUNTIME_DIR is not set: name one", what)
+	}
+	socket, err := filepath.Abs(socket)
+	if err != nil {
+		return daemon{}, err
+	}
+	d := daemon{what: what, socket: socket, args: append([]string{"--socket", socket}, args...)}
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), program)
+		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
+			d.program = beside
+			return d, nil
+		}
+	}
+	if d.program, err = exec.LookPath(program); err != nil {
+		return daemon{}, fmt.Errorf("there is no program %s beside this one or on the PATH; it comes with stella", program)
+	}
+	return d, nil
+}
+
+// run is the program's life, until ctx ends; then it is asked to end, and after upStop killed.
+func (d daemon) run(ctx context.Context, console io.Writer) error {
+	cmd := exec.CommandContext(ctx, d.program, d.args...)
+	cmd.Stdout, cmd.Stderr = console, console
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = upStop
+	err := cmd.Run()
 	switch {
 	case ctx.Err() != nil:
 		return nil // ended as it was asked to
 	case err != nil:
-		return fmt.Errorf("the scanner service ended: %w", err)
+		return fmt.Errorf("the %s ended: %w", d.what, err)
 	}
-	return nil
-}
-
-// stellad is the service's program: the one beside this, or on the PATH.
-func stellad() (string, error) {
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), "stellad")
-		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
-			return beside, nil
-		}
-	}
-	path, err := exec.LookPath("stellad")
-	if err != nil {
-		return "", errors.New("there is no program stellad beside this one or on the PATH; it comes with stella")
-	}
-	return path, nil
+	return fmt.Errorf("the %s ended by itself", d.what)
 }
 
 // tell says how to use the service, as soon as it answers.
@@ -149,8 +182,20 @@ func (c *up) tell(ctx context.Context, socket string) {
 The scanner service runs. Workers: %s, %s for all.
   stella scan image debian:12%[3]s
   stella scanner workers stats --watch%[3]s
-  stella doctor%[3]s
+  stella doctor%[3]s%[4]s
 Ctrl-C ends it; what waits goes on after the next start.
 
-`, strings.Join(pools, ", "), sizeText(status.Memory), server)
+`, strings.Join(pools, ", "), sizeText(status.Memory), server, c.agentLines())
+}
+
+// agentLines say how to use the agent.
+func (c *up) agentLines() string {
+	if c.noAgent {
+		return ""
+	}
+	agent := ""
+	if c.agentSocket != oom.Socket(os.Geteuid(), c.app.getenv("XDG_RUNTIME_DIR")) {
+		agent = " --agent unix://" + c.agentSocket
+	}
+	return fmt.Sprintf("\nThe agent catches OOM kills.\n  stella oom list --last 7d%[1]s\n  stella top containers --watch%[1]s", agent)
 }
