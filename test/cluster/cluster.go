@@ -135,7 +135,7 @@ func Build(ctx context.Context, log io.Writer) error {
 	return err
 }
 
-// Programs builds Kubernetes and the hog, if need be, and puts both into a
+// Programs builds Kubernetes, the hog and the agent, if need be, and puts them into a
 // directory. Where STELLA_TEST_PROGRAMS names it, nothing else is built.
 func Programs(ctx context.Context, dir string, log io.Writer) error {
 	kubernetes, err := programs.Kubernetes(ctx, log)
@@ -145,8 +145,12 @@ func Programs(ctx context.Context, dir string, log io.Writer) error {
 	if err := programs.Copy(kubernetes, dir); err != nil {
 		return err
 	}
-	_, err = programs.Static(ctx, hog, dir)
-	return err
+	for _, pkg := range []string{hog, agent} {
+		if _, err := programs.Static(ctx, pkg, dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // start runs the keeper until it reports.

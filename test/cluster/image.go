@@ -26,6 +26,9 @@ import (
 // hog is the program of pod sandboxes, which pause, and of most tests' pods.
 const hog = "stella/test/hog"
 
+// agent is what a machine without Go is given beside it.
+const agent = "stella/cmd/stella-agent"
+
 // Hog is the image of test/hog, the misbehaving program. Every node has it.
 const Hog = "stella.test/hog:test"
 
