@@ -27,12 +27,16 @@ build: ## Build bin/stella and bin/stellad as they are shipped
 # These run the program as it is released; what of it is under the race detector
 # would be the making of their images, four times slower.
 OUTSIDE := stella/bench|stella/test/hostile
+# This kills a thousand processes in ten seconds; beside other tests that kill, whose
+# is whose would follow from the time alone.
+ALONE := stella/test/oom
 
 test: ## Run all tests that run quickly, with the race detector; as root also those that need cgroups
 	@if [ -z '$(RACE)' ]; then echo 'test: skipped: the race detector, for want of a C compiler ($(shell $(GO) env CC))'; fi
 	@if [ "$$(id -u)" != 0 ]; then echo 'test: skipped: what only root may do (memory cgroups), unless they are delegated to this user'; fi
-	$(GO) test $(RACE) -timeout 15m $$($(GO) list ./... | grep -vxE '$(OUTSIDE)')
+	$(GO) test $(RACE) -timeout 15m $$($(GO) list ./... | grep -vxE '$(OUTSIDE)|$(ALONE)')
 	$(GO) test -timeout 15m $(subst |, ,$(OUTSIDE))
+	$(GO) test -timeout 15m $(ALONE)
 
 chaos: ## Kill workers, stellad and the power, during ten thousand scans on each database (minutes)
 	$(GO) test -count=1 -v -timeout 30m ./test/chaos -full
@@ -60,7 +64,8 @@ test-v2: kubernetes ## Of e2e, what runs in an emulated machine that has only cg
 	CGO_ENABLED=0 $(GO) build -o bin/vm ./test/vm; \
 	($(CLUSTER) $(GO) run ./up -programs '$(CURDIR)/bin/programs'); \
 	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,memory-cgroup,namespaces,nsenter,root,runc; \
-	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker; \
+	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker ./internal/oom/counters ./internal/oom/tree; \
+	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' -run 'TestOneProcess|TestChildren|TestNestedLimits|TestGroupKill|TestRemovedAtOnce|TestNoKill' ./test/oom; \
 	$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 -run TestKills -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 14m -file $(CURDIR)/bin/programs $(NODE)' .
 
 cluster: kubernetes ## Hold a cluster until Ctrl-C, for a person
