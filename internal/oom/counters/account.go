@@ -22,21 +22,18 @@ func since(now, before int64) int64 {
 }
 
 // advance takes new values, of which all was read before own. It returns by how much
-// they rose; above is told, nil for none.
-func (a *account) advance(all, own int64, above *account) (rise, ownRise int64) {
+// they rose. For the one above, the first is not loose.
+func (a *account) advance(all, own int64) (rise, ownRise int64) {
 	rise, ownRise = since(all, a.all), since(own, a.own)
 	a.all, a.own = all, own
 	a.loose += rise - ownRise
-	if above != nil {
-		above.loose -= rise
-	}
 	return rise, ownRise
 }
 
 // overtold returns how many of the kills of a cgroup that is made known only now were told of this
-// one above it already, as nobody's.
-func (a *account) overtold(kills int64) int64 {
-	n := max(min(kills, -a.loose), 0)
+// one above it already, as nobody's. Free are its loose kills that are surely nobody's.
+func (a *account) overtold(kills, free int64) int64 {
+	n := max(min(kills, -free), 0)
 	a.loose += n
 	return n
 }
@@ -48,10 +45,10 @@ func (a *account) begin(base, own int64) {
 	a.all, a.own = base, min(base, own)
 }
 
-// settle returns the loose kills that have been so for a whole round.
-func (a *account) settle() int64 {
-	n := max(min(a.loose, a.suspect), 0)
+// settle returns the free kills that have been so for a whole round.
+func (a *account) settle(free int64) int64 {
+	n := max(min(free, a.suspect), 0)
 	a.loose -= n
-	a.suspect = max(a.loose, 0)
+	a.suspect = max(free-n, 0)
 	return n
 }

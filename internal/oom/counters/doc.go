@@ -26,6 +26,8 @@
 //
 // Hazards:
 //
+//   - Alarms are answered on a thread with a real-time priority, if this process may have one: it
+//     has to be there before the victim is gone.
 //   - The kernel's word for several alarms or counts at once is one event: alarms are
 //     hints, the counters are the truth.
 //   - There is no alarm when the node itself has no memory left, and on v1 none
@@ -33,5 +35,7 @@
 //   - On v2 the same file tells of every time that a limit made the kernel look for
 //     memory. A cgroup that is at its limit all the time is only polled (maxIdle).
 //   - Pids are those of the PID namespace of this process: in a pod it needs hostPID.
+//   - On v2 a cgroup has counters only while the one above it hands it the memory controller. Each time they begin
+//     at 0, in new files; without them its processes count in the nearest cgroup above that has some.
 //   - With memory.oom.group (v2) the kernel can count a victim twice.
 package counters

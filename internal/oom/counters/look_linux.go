@@ -135,14 +135,20 @@ func (c *Counters) take(g *group, n counts, now time.Time, atFirst bool) {
 		}
 		g.file = n.file
 	}
-	var above *account
-	if a := counted(g.above); a != nil && c.nested {
-		above = &a.account
+	above := counted(g.above)
+	if !c.nested {
+		above = nil
 	}
-	rise, own := g.advance(n.all, n.own, above)
+	// The kernel counts in own first: a kill between the two reads is about to be in all too, and
+	// the total that is told must have it, or another process would take it for new.
+	n.all = max(n.all, g.all+since(n.own, g.own))
+	rise, own := g.advance(n.all, n.own)
+	if above != nil {
+		above.loose -= rise
+	}
 	if atFirst && above != nil {
-		own -= above.overtold(own)
-		g.loose -= above.overtold(g.loose)
+		own -= above.overtold(own, above.free())
+		g.loose -= above.overtold(g.loose, above.free())
 	}
 	if hits := since(n.limitHits, g.limitHits); hits > 0 && !atFirst {
 		g.fired += hits
@@ -251,6 +257,7 @@ func (c *Counters) lookUp(g *group, now time.Time) {
 func (c *Counters) lookAt(g *group, now time.Time) {
 	var n counts
 	var err error
+	before := g.all
 	if !g.known {
 		if err = c.first(g, now); err == nil && !g.alarm.armed {
 			c.arm(g)
@@ -259,11 +266,25 @@ func (c *Counters) lookAt(g *group, now time.Time) {
 		c.take(g, n, now, false)
 	}
 	switch {
+	case err == nil && g.all != before:
+		c.catchUp(counted(g.above), now)
 	case err == nil:
 	case removed(err):
 		c.lost(g)
 	default:
 		c.say("a cgroup's counter of kills cannot be read", "cgroup", g.Dir, "why", err)
+	}
+}
+
+// catchUp looks again at a cgroup that has not all kills yet of those below it: then the total that was told
+// of it is too small.
+func (c *Counters) catchUp(g *group, now time.Time) {
+	if g == nil || !c.nested || g.loose >= 0 {
+		return
+	}
+	c.lookAt(g, now)
+	if g.loose < 0 {
+		c.round.owed = max(c.round.owed, roundsAfterRise) // the kernel will be there by then
 	}
 }
 
@@ -284,8 +305,12 @@ func (c *Counters) lost(g *group) {
 func (c *Counters) remove(g *group) {
 	now := time.Now()
 	c.disarm(g)
-	if g.loose > 0 && g.known && c.nested {
+	switch above := counted(g.above); {
+	case !g.known || !c.nested:
+	case g.loose > 0:
 		c.tellLoose(g, g.loose, now) // what was below is gone with it, so none is about to be made known
+	case above != nil:
+		above.loose += g.loose // kills below it that it was not seen to count
 	}
 	if g.known {
 		r := c.rise(g, 0, now)

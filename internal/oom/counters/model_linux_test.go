@@ -27,12 +27,13 @@ type kernel struct {
 	all, own map[string]int64 // by path
 	ids      map[string]uint64
 	killed   int64
+	rest     string       // where the last kill is still to be counted, and in all above; "/" for nowhere
 	removed  string       // a directory: there the removed ones keep their inodes
 	events   []tree.Event // that were not delivered yet
 }
 
 func newKernel(t *testing.T, seed uint64) *kernel {
-	k := &kernel{t: t, random: rand.New(rand.NewPCG(seed, 1)), proc: t.TempDir(), all: map[string]int64{}, own: map[string]int64{}, ids: map[string]uint64{}, removed: t.TempDir()}
+	k := &kernel{t: t, random: rand.New(rand.NewPCG(seed, 1)), proc: t.TempDir(), all: map[string]int64{}, own: map[string]int64{}, ids: map[string]uint64{}, rest: "/", removed: t.TempDir()}
 	k.h = tree.Hierarchy{Version: 2, Mount: t.TempDir(), Root: "/"}
 	k.put(k.proc+"/vmstat", "nr_free_pages 1\noom_kill 0\n")
 	k.make("/top")
@@ -73,14 +74,30 @@ func (k *kernel) write(path string) {
 	k.put(k.h.Mount+path+"/memory.events.local", fmt.Sprintf("low 0\noom %06d\noom_kill %06d\n", k.own[path], k.own[path]))
 }
 
-// kill counts a kill: for the node, in the cgroup and in those above it.
+// kill counts a kill: for the node, in the cgroup and in those above it. At times it is not done with those above
+// before somebody looks.
 func (k *kernel) kill(path string) {
 	k.killed++
 	k.put(k.proc+"/vmstat", fmt.Sprintf("nr_free_pages 1\noom_kill %d\n", k.killed))
 	k.own[path]++
-	for ; path != "/"; path = filepath.Dir(path) {
-		k.all[path]++
-		k.write(path)
+	k.write(path)
+	k.rest = path
+	for k.rest != "/" && k.random.IntN(4) > 0 {
+		k.up()
+	}
+}
+
+// up counts the last kill one cgroup further up.
+func (k *kernel) up() {
+	k.all[k.rest]++
+	k.write(k.rest)
+	k.rest = filepath.Dir(k.rest)
+}
+
+// finish counts the last kill to the end.
+func (k *kernel) finish() {
+	for k.rest != "/" {
+		k.up()
 	}
 }
 
@@ -123,6 +140,7 @@ func (k *kernel) has(path string) bool {
 
 // step does one thing.
 func (k *kernel) step() {
+	k.finish()
 	switch k.random.IntN(4) {
 	case 0:
 		if parent := k.any(""); len(k.all) < 12 && strings.Count(parent, "/") < 4 {
@@ -197,6 +215,12 @@ func (o *observer) tickOnce() {
 	o.collect()
 }
 
+// alarm is what an alarm of a cgroup makes.
+func (o *observer) alarm(path string) {
+	o.lookUp(o.byPath[path], o.now)
+	o.collect()
+}
+
 func (o *observer) collect() {
 	o.emitAll(func(r oom.Rise) {
 		if r.Cgroup == "" {
@@ -222,12 +246,17 @@ func TestEachKillIsToldOnce(t *testing.T) {
 			switch n := k.random.IntN(10); {
 			case n < 5:
 				k.step()
-			case n < 8 && len(k.events) > 0:
+			case n < 7 && len(k.events) > 0:
 				o.deliver(k, k.events[0])
 				k.events = k.events[1:]
+			case n == 7:
+				o.alarm(k.any(""))
+				k.finish()
 			case n == 8:
 				o.tickOnce()
+				k.finish() // it takes less than a tick
 			case n == 9 && k.random.IntN(10) == 0:
+				k.finish()
 				for _, e := range k.events { // as if it had run until now
 					o.deliver(k, e)
 				}
@@ -237,6 +266,7 @@ func TestEachKillIsToldOnce(t *testing.T) {
 				}
 				k.step() // and this nobody sees
 				k.step()
+				k.finish()
 				k.events = nil
 				o.close()
 				o = k.observe(o)
@@ -254,6 +284,7 @@ func TestEachKillIsToldOnce(t *testing.T) {
 				t.Fatalf("seed %d: told %d kills of %d", seed, o.told, k.killed)
 			}
 		}
+		k.finish()
 		for _, e := range k.events {
 			o.deliver(k, e)
 		}

@@ -130,29 +130,29 @@ func TestTableIsBounded(t *testing.T) {
 }
 
 func TestAccount(t *testing.T) {
-	var above, a account
+	var a account
 	a.begin(3, 5) // 3 were told; of the 5 of its own that there are now, at least 2 are new
-	if rise, own := a.advance(7, 5, &above); rise != 4 || own != 2 || a.loose != 2 || above.loose != -4 {
-		t.Errorf("%d %d %+v %+v", rise, own, a, above)
-	}
-	if n := a.settle(); n != 0 {
-		t.Errorf("%d were told at once", n)
-	}
-	a.advance(8, 5, nil)
-	if n := a.settle(); n != 2 {
-		t.Errorf("%d were told, want the 2 that were there a round before", n)
-	}
-	if n := a.settle(); n != 1 {
-		t.Errorf("%d were told, want the last", n)
-	}
-	if rise, own := a.advance(1, 1, nil); rise != 1 || own != 1 || a.loose != 0 { // it began anew
+	if rise, own := a.advance(7, 5); rise != 4 || own != 2 || a.loose != 2 {
 		t.Errorf("%d %d %+v", rise, own, a)
 	}
-	above.loose = -3
-	if n, left := above.overtold(5), above.loose; n != 3 || left != 0 || above.overtold(5) != 0 {
-		t.Errorf("%d %d", n, left)
+	if n := a.settle(a.loose); n != 0 {
+		t.Errorf("%d were told at once", n)
 	}
-	if fmt.Sprint(a.settle()) != "0" {
+	a.advance(8, 5)
+	if n := a.settle(a.loose); n != 2 {
+		t.Errorf("%d were told, want the 2 that were there a round before", n)
+	}
+	if n := a.settle(a.loose); n != 1 {
+		t.Errorf("%d were told, want the last", n)
+	}
+	if rise, own := a.advance(1, 1); rise != 1 || own != 1 || a.loose != 0 { // it began anew
+		t.Errorf("%d %d %+v", rise, own, a)
+	}
+	a.loose = -3
+	if n := a.overtold(5, a.loose); n != 3 || a.loose != 0 || a.overtold(5, a.loose) != 0 {
+		t.Errorf("%d %+v", n, a)
+	}
+	if fmt.Sprint(a.settle(a.loose)) != "0" {
 		t.Error("something is loose")
 	}
 }

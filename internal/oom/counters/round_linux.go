@@ -117,13 +117,23 @@ func (c *Counters) goRound(now time.Time) bool {
 func (c *Counters) settle(now time.Time) bool {
 	more := false
 	for _, g := range c.order {
-		if g.dead {
+		if g.dead || !g.known {
 			continue
 		}
-		if n := g.settle(); n > 0 {
+		if n := g.settle(g.free()); n > 0 {
 			c.tellLoose(g, n, now)
 		}
 		more = more || g.suspect > 0
 	}
 	return more
+}
+
+// free is how many of a cgroup's loose kills nobody has told. Where one below it was not yet seen to count kills that
+// were told of those further below, and may be gone, they are loose here for another reason.
+func (g *group) free() int64 {
+	n := g.loose
+	for _, b := range g.below {
+		n += min(b.free(), 0)
+	}
+	return n
 }

@@ -51,7 +51,7 @@ func (j *Joiner) Rise(now time.Time, r oom.Rise) {
 	case r.CgroupID > d.ID: // the path is used again: this counter began anew
 		d.ID, d.Total, d.Told, d.at, d.gone = r.CgroupID, 0, false, time.Time{}, time.Time{}
 	case r.CgroupID != 0: // late, of the one before, whose total is no longer needed
-		r.Total = 0
+		r.Total = d.Total
 	}
 	j.told(now, d, &r)
 }
