@@ -17,6 +17,8 @@ const (
 	stormKills  = 10 // of each
 	stormTime   = 10 * time.Second
 	stormLimit  = 16 * mib
+	// firstLook is after what time an agent has looked at all cgroups (internal/oom/ledger/join).
+	firstLook = 12 * time.Second
 )
 
 // A thousand kills in ten seconds over a hundred cgroups: the kernel logs the cgroup of
@@ -34,6 +36,22 @@ func TestStormRestarts(t *testing.T) {
 	r.expectStorm(r.storm(func(done int) {
 		if done > 0 && done%(stormGroups*stormKills/6) == 0 {
 			r.kill()
+			r.start()
+		}
+	}))
+}
+
+// The agent is stopped for the first half of the storm. What the kernel logged of that half is longer than its
+// ring (128 KiB here), so that of some victims only the counters are left: so many kills, in that cgroup.
+func TestStormHalf(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	time.Sleep(firstLook) // so that it knows what its counters were before
+	r.expectStorm(r.storm(func(done int) {
+		switch done {
+		case 0:
+			r.stop()
+		case stormGroups * stormKills / 2:
 			r.start()
 		}
 	}))
@@ -73,7 +91,7 @@ func (r *rig) storm(at func(done int)) []truth {
 }
 
 // expectStorm wants each victim once, as many kills in each cgroup as there were, and nothing wrong
-// that is called certain. Which victim was in which of several cgroups follows from counts and time alone where
+// that is called certain; kills without a process only where the log lost records, and then as many as victims are missing. Which victim was in which of several cgroups follows from counts and time alone where
 // nobody could look at the moment: then the kill says so, and how many are wrong is said here.
 func (r *rig) expectStorm(want []truth) {
 	r.Helper()
@@ -87,15 +105,20 @@ func (r *rig) expectStorm(want []truth) {
 	if diff = r.compareStorm(want); diff != "" {
 		r.Error(diff)
 	}
-	grades, wrong := map[oom.Confidence]int{}, 0
+	grades, counted, wrong := map[oom.Confidence]int64{}, int64(0), 0
 	of := byPID(want)
 	for _, k := range r.kills(want) {
-		grades[k.Confidence]++
+		grades[k.Confidence] += k.Count
+		if k.Process.PID == 0 {
+			counted += k.Count
+			continue
+		}
 		if w := of[k.Process.PID]; k.Cgroup != w.cgroup || k.Limit.Cgroup != w.limit || k.Limit.Bytes != w.bytes {
 			wrong++
 		}
 	}
-	r.Logf("%d kills: %v; of %d the cgroup or limit is another, or not known", len(want), grades, wrong)
+	r.Logf("%d kills: %v; %d of them only counted (%d records of the log were lost); of %d the cgroup or limit is another, or not known",
+		len(want), grades, counted, r.lost(), wrong)
 }
 
 func byPID(want []truth) map[int]truth {
@@ -106,25 +129,47 @@ func byPID(want []truth) map[int]truth {
 	return all
 }
 
+// lost is how many records of the kernel log the agent could not read any more.
+func (r *rig) lost() uint64 {
+	r.Helper()
+	s, err := r.asks.Status(r.Context())
+	if err != nil {
+		r.Fatal(err)
+	}
+	return s.Ledger.LostRecords
+}
+
 func (r *rig) compareStorm(want []truth) string {
 	var b strings.Builder
 	of := byPID(want)
-	seen, balance := map[int]int{}, map[string]int64{}
+	seen, balance, counted := map[int]int{}, map[string]int64{}, int64(0)
 	for _, w := range want {
 		balance[w.cgroup]--
 	}
 	for _, k := range r.kills(want) {
-		seen[k.Process.PID]++
 		balance[k.Cgroup] += k.Count
+		if k.Process.PID == 0 {
+			counted += k.Count
+			continue
+		}
+		seen[k.Process.PID]++
 		w, ok := of[k.Process.PID]
 		if !ok || k.Confidence == oom.Certain && k.Cgroup != w.cgroup {
 			fmt.Fprintf(&b, "wrong: %+v, want %+v\n", k, w)
 		}
 	}
+	missing := int64(0)
 	for _, w := range want {
-		if seen[w.pid] != 1 {
+		switch seen[w.pid] {
+		case 0:
+			missing++
+		case 1:
+		default:
 			fmt.Fprintf(&b, "pid %d is there %d times\n", w.pid, seen[w.pid])
 		}
+	}
+	if missing != counted || missing > 0 && r.lost() == 0 {
+		fmt.Fprintf(&b, "%d victims are missing, %d kills are only counted, %d records of the log were lost\n", missing, counted, r.lost())
 	}
 	for path, n := range balance {
 		if n != 0 {
