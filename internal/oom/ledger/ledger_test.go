@@ -296,6 +296,39 @@ func TestMemoryStaysFlat(t *testing.T) {
 	}
 }
 
+// A kill that only a counter told of, and whose line comes after a restart, is counted once in all totals.
+func TestTotalsOverARestart(t *testing.T) {
+	c := newClock()
+	dir := t.TempDir()
+	l := open(t, dir, options(c))
+	l.Rise(oom.Rise{Time: c.t})
+	c.pass(time.Second)
+	at := c.t
+	l.Rise(oom.Rise{Kills: 1, Total: 1, Since: at.Add(-time.Second), Time: at})
+	settled(c, l)
+	if s := l.Status(); s.Unattributed != 1 || l.totals.Unattributed.Now != 1 {
+		t.Fatalf("%+v, %+v", s, l.totals.Unattributed)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir, options(c))
+	late := report(c, 1, "/pod/c")
+	late.Time = at
+	l.Report(late)
+	settled(c, l)
+	if got := l.Kills(oom.Filter{}); len(got) != 1 || got[0].Process.PID != 1001 || got[0].Cgroup != "/pod/c" {
+		t.Fatalf("%+v", got)
+	}
+	var now int64
+	for _, n := range l.totals.Scopes {
+		now += n.Now
+	}
+	if s := l.Status(); s.Kills != 1 || s.Unattributed != 1 || l.totals.Unattributed.Now != 0 || now != 1 {
+		t.Errorf("%+v, unattributed %+v, %d by scope", s, l.totals.Unattributed, now)
+	}
+}
+
 // The records are read by people as well: one line is one JSON document.
 func TestRecordsAreJSON(t *testing.T) {
 	c := newClock()

@@ -313,6 +313,13 @@ func (s *sim) judge() {
 	}
 	var inTotals int64
 	s.a.l.Totals(func(_ oom.Container, _ string, n int64) { inTotals += n })
+	var now int64
+	for _, n := range s.a.l.totals.Scopes {
+		now += n.Now
+	}
+	if now != total {
+		s.t.Errorf("the totals by scope have %d of %d kills", now, total)
+	}
 	if inTotals < total {
 		s.t.Errorf("the totals have %d of %d kills", inTotals, total)
 	}

@@ -72,7 +72,7 @@ func (s *store) next() uint64 {
 
 // put keeps a record. Its error says that it is in memory only.
 func (s *store) put(record []byte, first uint64, kills int64) error {
-	if len(s.pending) == 0 && s.fault == nil {
+	if s.fault == nil {
 		err := s.journal.Append(record)
 		if err == nil {
 			s.unsaved = true

@@ -182,7 +182,7 @@ func (j *Joiner) Take() Batch {
 		b.Entries = append(b.Entries, it.Entry)
 		it.count = it.Kill.Count
 		it.Kill.Tasks, it.New, it.dirty, it.unsaid = nil, false, false, false
-		if it.Settled {
+		if it.taken = nil; it.Settled {
 			it.taken = it.Counts()
 		}
 	}
