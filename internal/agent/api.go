@@ -82,12 +82,7 @@ func (a *api) kills(w http.ResponseWriter, r *http.Request) {
 	if f.Limit, ok = number(w, q.Get("limit"), "limit", oom.MaxKills); !ok {
 		return
 	}
-	all := list(a.from.Kills(f))
-	for i := range all {
-		all[i].TasksLeftOut += len(all[i].Tasks) // a table of some KiB for each would be an answer of 50 MiB
-		all[i].Tasks = nil
-	}
-	a.answer(w, all)
+	a.answer(w, list(a.from.Kills(f)))
 }
 
 func (a *api) kill(w http.ResponseWriter, r *http.Request) {

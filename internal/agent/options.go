@@ -11,6 +11,7 @@ import (
 
 	"stella/internal/bytesize"
 	"stella/internal/listen"
+	"stella/internal/oom/ledger"
 )
 
 // The states of a witness.
@@ -20,14 +21,8 @@ const (
 	stateFailed = "failed"
 )
 
-const (
-	// defaultBytes is what the ledger may take: some 30,000 kills with their tasks.
-	defaultBytes = 64 << 20
-	minBytes     = 1 << 20
-	// defaultAge is how long kills are kept: a month, for the review after it.
-	defaultAge = 31 * 24 * time.Hour
-	minToken   = 32
-)
+// minToken is the fewest characters of a token that cannot be guessed.
+const minToken = 32
 
 // Options are all that an agent takes from its surroundings. [Options.Validate] fills in defaults.
 type Options struct {
@@ -38,7 +33,7 @@ type Options struct {
 	Root string
 	// StateDir keeps the ledger over restarts.
 	StateDir string
-	// MaxBytes and MaxAge bound the ledger; 0 are the defaults.
+	// MaxBytes and MaxAge bound the ledger; 0 are its defaults.
 	MaxBytes bytesize.Size
 	MaxAge   time.Duration
 
@@ -81,14 +76,8 @@ func (o *Options) Validate() (err error) {
 			return fmt.Errorf("the host has no name; give the node's with --node: %w", err)
 		}
 	}
-	if o.MaxBytes == 0 {
-		o.MaxBytes = defaultBytes
-	}
-	if o.MaxBytes < minBytes {
-		return fmt.Errorf("--max-bytes %s: a ledger needs at least %s", o.MaxBytes, bytesize.Text(minBytes))
-	}
-	if o.MaxAge == 0 {
-		o.MaxAge = defaultAge
+	if o.MaxBytes != 0 && o.MaxBytes < ledger.MinBytes {
+		return fmt.Errorf("--max-bytes %s: a ledger needs at least %s", o.MaxBytes, bytesize.Text(ledger.MinBytes))
 	}
 	if o.MaxAge < 0 {
 		return fmt.Errorf("--max-age %s: write a positive time, such as 744h", o.MaxAge)

@@ -39,8 +39,8 @@ import (
 const (
 	// DefaultBytes is what the journal may take unless it is told otherwise: some 20,000 kills.
 	DefaultBytes = 64 << 20
-	// minBytes is enough for some segments.
-	minBytes = 1 << 20
+	// MinBytes is enough for some segments.
+	MinBytes = 1 << 20
 	// DefaultAge is how long kills are kept unless it is told otherwise.
 	DefaultAge = 31 * 24 * time.Hour
 
@@ -95,8 +95,8 @@ func Open(dir string, o Options) (*Ledger, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultBytes
 	}
-	if o.MaxBytes < minBytes {
-		return nil, fmt.Errorf("open the ledger: %d bytes are too few, %d the least", o.MaxBytes, minBytes)
+	if o.MaxBytes < MinBytes {
+		return nil, fmt.Errorf("open the ledger: %d bytes are too few, %d the least", o.MaxBytes, MinBytes)
 	}
 	if o.MaxAge == 0 {
 		o.MaxAge = DefaultAge

@@ -151,7 +151,7 @@ func TestFilter(t *testing.T) {
 func TestDropsTheOldest(t *testing.T) {
 	c := newClock()
 	o := options(c)
-	o.MaxBytes = minBytes
+	o.MaxBytes = MinBytes
 	dir := t.TempDir()
 	l := open(t, dir, o)
 	const kills = 3000
@@ -167,7 +167,7 @@ func TestDropsTheOldest(t *testing.T) {
 		t.Helper()
 		s := l.Status()
 		all := l.Kills(oom.Filter{})
-		if s.Bytes > minBytes || s.Dropped == 0 || s.Dropped+s.Kills != kills || int64(len(all)) != s.Kills || s.Kills < 200 {
+		if s.Bytes > MinBytes || s.Dropped == 0 || s.Dropped+s.Kills != kills || int64(len(all)) != s.Kills || s.Kills < 200 {
 			t.Fatalf("%+v, and %d kills", s, len(all))
 		}
 		for i, k := range all {

@@ -109,6 +109,8 @@ func (l *Ledger) Kills(f oom.Filter) []oom.Kill {
 	var all []oom.Kill
 	l.newestSince(f.Since.Add(-clockSlack), func(e *join.Entry) bool {
 		if e.Kill.Count > 0 && chosen(&f, &e.Kill) {
+			// A table of some KiB for each would be an answer of 50 MiB.
+			e.Kill.TasksLeftOut += len(e.Kill.Tasks)
 			e.Kill.Tasks = nil
 			all = append(all, e.Kill)
 		}
