@@ -37,6 +37,7 @@ const (
 	WitnessCounter Witness = "cgroup-counter" // oom_kill of the victim's cgroup, or of one above it
 	WitnessNode    Witness = "node-counter"   // oom_kill of /proc/vmstat
 	WitnessTrace   Witness = "tracepoint"     // oom:mark_victim
+	WitnessBPF     Witness = "bpf"            // what a program in the kernel noted of each victim
 	WitnessRuntime Witness = "runtime"        // containerd's TaskOOM, CRI-O's oom file
 	WitnessKubelet Witness = "kubelet"        // its log, or the event SystemOOM
 	WitnessStatus  Witness = "pod-status"     // reason OOMKilled
@@ -48,7 +49,7 @@ type Confidence string
 
 // The grades, the surest first.
 const (
-	// Certain: the kernel logged the process, and the log, a counter or the
+	// Certain: the kernel logged or noted the process, and the log, the note, a counter or the
 	// process itself (read before it was gone) names the cgroup.
 	Certain Confidence = "certain"
 	// Strong: the kernel logged or counted it, but which of several cgroups it was, or

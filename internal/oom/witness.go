@@ -87,3 +87,18 @@ type Notice struct {
 	ExitCode int
 	Reason   string
 }
+
+// Victim is what the kernel noted of a process at the moment at which it killed it for want of memory.
+type Victim struct {
+	// Monotonic is the time since boot (CLOCK_MONOTONIC), and Time the wall clock then, by what both
+	// are now.
+	Monotonic time.Duration
+	Time      time.Time
+	// Process has the PID, the name, and the user, -1 where that is not known.
+	Process Process
+	// Cgroup is the victim's, empty where it is not known; CgroupID is the inode of its directory.
+	Cgroup   string
+	CgroupID uint64
+	// Limit is the limit that fired: ScopeCgroup with its cgroup and size, or ScopeNode.
+	Limit Limit
+}

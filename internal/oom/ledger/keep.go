@@ -62,6 +62,7 @@ func (l *Ledger) write(b join.Batch) {
 	for i := range b.Entries {
 		l.totals.apply(&b.Entries[i])
 		l.owned.remember(&b.Entries[i])
+		l.named.add(&b.Entries[i])
 		l.events.add(&b.Entries[i])
 	}
 	if l.store.fault == nil && l.store.full() {

@@ -65,6 +65,9 @@ type Options struct {
 	Scope func(victim, limit string) oom.Scope
 	// Lookup says in which cgroup a process is or was. It is asked at once when the kernel log names none.
 	Lookup func(pid int) (cgroup string, p oom.Process, ok bool)
+	// Victim is the newest note of the kernel about a process with that pid that it killed, and Victims are all notes that it still has.
+	Victim  func(pid int) (oom.Victim, bool)
+	Victims func() []oom.Victim
 	// Main is the first process of the container that a cgroup belongs to, and whether it is alive.
 	Main func(cgroup string) (pid int, alive, ok bool)
 	// Now is the clock; nil is time.Now.
@@ -85,6 +88,7 @@ type Ledger struct {
 	noted uint64
 
 	owned owned
+	named named
 	read  reading
 }
 
@@ -107,6 +111,12 @@ func Open(dir string, o Options) (*Ledger, error) {
 	if o.Lookup == nil {
 		o.Lookup = func(int) (string, oom.Process, bool) { return "", oom.Process{}, false }
 	}
+	if o.Victim == nil {
+		o.Victim = func(int) (oom.Victim, bool) { return oom.Victim{}, false }
+	}
+	if o.Victims == nil {
+		o.Victims = func() []oom.Victim { return nil }
+	}
 	l := &Ledger{o: o, log: o.Log}
 	j, err := journal.Open(dir)
 	if errors.Is(err, journal.ErrLocked) {
@@ -116,7 +126,7 @@ func Open(dir string, o Options) (*Ledger, error) {
 	r := l.recover()
 	entries := r.open()
 	l.join = join.New(o.Now(), join.Options{
-		Boot: o.Boot, Node: o.Node, ID: l.id, Owner: o.Owner, Scope: o.Scope, Main: o.Main, Told: l.told,
+		Boot: o.Boot, Node: o.Node, ID: l.id, Owner: o.Owner, Scope: o.Scope, Main: o.Main, Victims: l.unnamed, Told: l.told,
 	}, r.all(), entries)
 	l.noted = l.join.Known()
 	if err == nil && r.fresh {
@@ -143,8 +153,8 @@ func (l *Ledger) Close() error {
 
 // Report takes in a line of the kernel log. When it returns, the kill is in the ledger.
 func (l *Ledger) Report(r oom.Report) {
-	var seen join.Seen
-	if r.Cgroup == "" || r.Group != 0 {
+	seen := l.note(&r)
+	if !seen.Noted && (r.Cgroup == "" || r.Group != 0) {
 		seen = l.lookup(r.Process.PID)
 	}
 	l.mu.Lock()

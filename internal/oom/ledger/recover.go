@@ -101,6 +101,9 @@ func (r *recovered) replay(text []byte) {
 			l.events.add(e)
 		}
 		l.owned.remember(e)
+		if e.Kill.Boot == l.o.Boot {
+			l.named.add(e)
+		}
 		r.hold(e)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ type story struct {
 	reboots  bool
 	deafLog  bool // the kernel log cannot be read
 	noCounts bool // counters cannot be read
+	notes    bool // a program in the kernel notes each victim
 }
 
 // sim is a running story.
@@ -55,13 +57,18 @@ func (s *sim) start() {
 		s.began, s.boot0 = s.w.now, s.w.boot
 	}
 	var a *agent
-	l, err := Open(s.dir, Options{
+	o := Options{
 		Boot: fmt.Sprint("boot", s.w.boot), Node: "n1", MaxBytes: 16 << 20, Log: slog.New(slog.DiscardHandler),
 		Owner:  func(cgroup string) oom.Container { return oom.Container{Name: filepath.Base(cgroup)} },
 		Scope:  scope,
 		Lookup: func(pid int) (string, oom.Process, bool) { return a.lookup(pid) },
 		Now:    func() time.Time { return s.w.now },
-	})
+	}
+	if s.s.notes {
+		o.Victim = func(pid int) (oom.Victim, bool) { v, ok := s.w.notes[pid]; return v, ok }
+		o.Victims = func() []oom.Victim { return slices.Collect(maps.Values(s.w.notes)) }
+	}
+	l, err := Open(s.dir, o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -275,6 +282,9 @@ func (s *sim) judge() {
 			continue // nobody could know
 		}
 		want++
+		if s.s.notes {
+			s.known(k, kills)
+		}
 		truePer[k.cgroup]++
 		if k.double {
 			truePer[k.cgroup]++
@@ -325,6 +335,24 @@ func (s *sim) judge() {
 	}
 }
 
+// known wants a kill of which the kernel noted all once, and with all of it.
+func (s *sim) known(k *truth, kills []oom.Kill) {
+	scope := oom.ScopeNode
+	n := 0
+	for _, got := range kills {
+		if got.Boot != fmt.Sprint("boot", k.boot) || got.Process.PID != k.pid || got.Time.Sub(k.at).Abs() > time.Second {
+			continue
+		}
+		n++
+		if got.Count != 1 || got.Confidence != oom.Certain || got.Cgroup != k.cgroup || got.Limit.Cgroup != k.limit || (k.limit == "") != (got.Limit.Scope == scope) {
+			s.t.Errorf("pid %d in %s by the limit of %q: %+v", k.pid, k.cgroup, k.limit, got)
+		}
+	}
+	if n != 1 {
+		s.t.Errorf("pid %d in %s at %s is in the ledger %d times", k.pid, k.cgroup, k.at, n)
+	}
+}
+
 // compare checks what is known of one kill.
 func (s *sim) compare(k *truth, got *oom.Kill) {
 	if got.Confidence == oom.Certain && got.Cgroup != k.cgroup {
@@ -350,7 +378,7 @@ func simulate(t *testing.T, s story) {
 			s.version = version
 			ok := t.Run(fmt.Sprintf("v%d seed %d", version, n), func(t *testing.T) {
 				w := newWorld(n, version)
-				w.lossy = s.lossy
+				w.lossy, w.fresh = s.lossy, s.notes
 				run := &sim{t: t, s: s, w: w, dir: t.TempDir()}
 				run.run()
 				run.judge()
@@ -398,6 +426,22 @@ func TestWithoutLog(t *testing.T) {
 func TestWithoutCounters(t *testing.T) {
 	simulate(t, story{kills: 80, pause: 500 * time.Millisecond, noCounts: true, crashes: true})
 }
+func TestNoted(t *testing.T) {
+	for name, s := range map[string]story{
+		"storm":       {kills: 300, pause: 30 * time.Millisecond},
+		"lost":        {kills: 120, pause: time.Second, lossy: .2},
+		"crashes":     {kills: 150, pause: 500 * time.Millisecond, crashes: true},
+		"stopped":     {kills: 120, pause: 500 * time.Millisecond, stop: true, lossy: .3},
+		"all at once": {kills: 200, pause: 300 * time.Millisecond, lossy: .1, crashes: true, stop: true},
+		"removed":     {kills: 150, pause: 500 * time.Millisecond, removes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.notes = true
+			simulate(t, s)
+		})
+	}
+}
+
 func TestAllAtOnce(t *testing.T) {
 	simulate(t, story{kills: 200, pause: 300 * time.Millisecond, late: 3 * time.Second, lossy: .1, removes: true, crashes: true, stop: true})
 }

@@ -28,6 +28,8 @@ type world struct {
 	headers []time.Time // of the last five seconds
 	lossy   float64     // how many records are overwritten before they are read
 	kills   []*truth
+	notes   map[int]oom.Victim // what the kernel noted, by pid
+	fresh   bool               // no pid is used again
 }
 
 // group is a cgroup.
@@ -65,7 +67,7 @@ type logged struct {
 }
 
 func newWorld(seed uint64, version int) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), version: version, now: time.Date(2026, 11, 21, 3, 33, 0, 0, time.UTC), nextPID: 1000, boot: 1}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 1)), version: version, now: time.Date(2026, 11, 21, 3, 33, 0, 0, time.UTC), nextPID: 1000, boot: 1, notes: make(map[int]oom.Victim)}
 	for range 1 + w.IntN(4) {
 		w.pod()
 	}
@@ -121,6 +123,22 @@ func (w *world) count(g *group) {
 	}
 }
 
+// uptime is CLOCK_MONOTONIC.
+func (w *world) uptime() time.Duration {
+	return w.now.Sub(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC))
+}
+
+// note does what a program in the kernel does when a process is killed.
+func (w *world) note(g *group, p oom.Process, limit string) {
+	v := oom.Victim{Monotonic: w.uptime(), Time: w.now, Process: oom.Process{PID: p.PID, Comm: p.Comm, UID: -1}, Cgroup: g.path, CgroupID: g.id, Limit: oom.Limit{Scope: oom.ScopeNode}}
+	for of := g; of != nil; of = of.parent {
+		if of.path == limit {
+			v.Limit = oom.Limit{Scope: oom.ScopeCgroup, Cgroup: limit, Bytes: of.limit}
+		}
+	}
+	w.notes[p.PID] = v
+}
+
 // header reports whether the kernel logs a header: ten in five seconds.
 func (w *world) header() bool {
 	w.headers = slices.DeleteFunc(w.headers, func(t time.Time) bool { return w.now.Sub(t) >= 5*time.Second })
@@ -133,7 +151,7 @@ func (w *world) header() bool {
 
 func (w *world) pid() int {
 	w.nextPID++
-	if w.IntN(50) == 0 && len(w.kills) > 0 {
+	if w.IntN(50) == 0 && len(w.kills) > 0 && !w.fresh {
 		// Pids are used again, but not within three seconds.
 		old := w.kills[w.IntN(len(w.kills))]
 		recent := func(k *truth) bool { return k.pid == old.pid && w.now.Sub(k.at) <= 3*time.Second }
@@ -149,7 +167,7 @@ func (w *world) append(l logged) *logged {
 	w.now = w.now.Add(time.Duration(1+w.IntN(300)) * time.Microsecond)
 	w.seq++
 	l.seq = w.seq
-	l.report.Seq, l.report.Time = w.seq, w.now
+	l.report.Seq, l.report.Time, l.report.Monotonic = w.seq, w.now, w.uptime()
 	w.log = append(w.log, l)
 	return &w.log[len(w.log)-1]
 }
@@ -168,6 +186,7 @@ func (w *world) kill() {
 	}
 	r, limit := w.report(g)
 	w.count(g)
+	w.note(g, r.Process, limit)
 	l := w.append(logged{report: r, lost: w.Float64() < w.lossy})
 	w.kills = append(w.kills, &truth{boot: w.boot, pid: r.Process.PID, comm: r.Process.Comm, cgroup: g.path, limit: limit, at: w.now, lost: l.lost})
 }
@@ -202,6 +221,7 @@ func (w *world) killGroup(g *group) {
 	victim, limit := w.report(g)
 	chosen := victim.Process.PID
 	w.count(g)
+	w.note(g, victim.Process, limit)
 	w.append(logged{report: victim})
 	first := &truth{boot: w.boot, pid: chosen, comm: victim.Process.Comm, cgroup: g.path, limit: limit, at: w.now, double: w.lossy > 0 || w.IntN(5) > 0}
 	w.kills = append(w.kills, first)
@@ -210,6 +230,7 @@ func (w *world) killGroup(g *group) {
 	w.append(group)
 	member := func(p oom.Process, again bool) {
 		w.count(g)
+		w.note(g, p, limit)
 		w.append(logged{report: oom.Report{Process: p, Limit: oom.Limit{Scope: oom.ScopeUnknown}}, group: chosen, path: g.path, again: again})
 	}
 	for range w.IntN(4) {
@@ -226,6 +247,7 @@ func (w *world) killGroup(g *group) {
 func (w *world) reboot() {
 	w.boot++
 	w.cgroups, w.node, w.log, w.seq, w.headers = nil, 0, nil, 0, nil
+	clear(w.notes)
 	w.now = w.now.Add(time.Minute)
 	w.pod()
 }

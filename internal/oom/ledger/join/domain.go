@@ -115,6 +115,11 @@ func (c *Claim) fits(at time.Time, slack time.Duration) bool {
 	return !at.After(c.Time.Add(slack)) && (c.Since.IsZero() || at.After(c.Since.Add(-slack)))
 }
 
+// apart is by how much a time is outside of the claim's.
+func (c *Claim) apart(at time.Time) time.Duration {
+	return max(at.Sub(c.Time), c.Since.Sub(at), 0)
+}
+
 // The slacks: how far a line and its counter are apart on an idle machine, and on a very busy one.
 const (
 	slack     = 20 * time.Millisecond

@@ -61,6 +61,8 @@ func (j *Joiner) grade(it *item) {
 	switch {
 	case k.Process.PID == 0:
 		k.Doubt = j.countedDoubt(it)
+	case it.How == HowNoted && it.saw(oom.WitnessBPF):
+		k.Confidence = oom.Certain // the kernel wrote down who, where, and for which limit
 	case !it.saw(oom.WitnessLog):
 		k.Doubt = fmt.Sprintf("the kernel log has no line for it%s: that it was this process says the %s", j.lostText(k.Time), k.Witnesses[len(k.Witnesses)-1])
 	case it.How == HowNone && !it.Settled:

@@ -14,6 +14,7 @@ type How string
 // The ways, the surest first.
 const (
 	HowLog   How = "log"   // the kernel's line names it
+	HowNoted How = "noted" // the kernel noted it at the moment
 	HowSeen  How = "seen"  // the process was seen in it
 	HowGroup How = "group" // the kernel killed all of it: it was there or below
 	HowCount How = "count" // a counter rose, and it was this kill that fits
@@ -129,7 +130,7 @@ func (it *item) saw(w oom.Witness) bool { return slices.Contains(it.Kill.Witness
 // rank is the order of the constants.
 func rank(w oom.Witness) int {
 	return slices.Index([]oom.Witness{
-		oom.WitnessLog, oom.WitnessCounter, oom.WitnessNode, oom.WitnessTrace,
+		oom.WitnessLog, oom.WitnessCounter, oom.WitnessNode, oom.WitnessTrace, oom.WitnessBPF,
 		oom.WitnessRuntime, oom.WitnessKubelet, oom.WitnessStatus, oom.WitnessSystemd,
 	}, w)
 }

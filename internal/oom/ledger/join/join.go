@@ -71,6 +71,8 @@ type Options struct {
 	Scope func(victim, limit string) oom.Scope
 	// Main is the first process of a cgroup's container, and whether it lives.
 	Main func(cgroup string) (pid int, alive, ok bool)
+	// Victims are those that the kernel noted and no kill has; nil where it notes none.
+	Victims func() []oom.Victim
 	// Told reports whether a kill in that container at about that time is known from before.
 	Told func(c oom.Container, at time.Time) bool
 }
@@ -115,6 +117,9 @@ type Joiner struct {
 	notices []heard
 	kernel  bool // something in the kernel was heard in this run
 
+	notes     []oom.Victim // see noteBook
+	notesRead bool
+
 	changed []*item
 	dirty   bool // position or counters changed
 }
@@ -157,6 +162,9 @@ func none(o *Options) {
 	}
 	if o.Main == nil {
 		o.Main = func(string) (int, bool, bool) { return 0, false, false }
+	}
+	if o.Victims == nil {
+		o.Victims = func() []oom.Victim { return nil }
 	}
 	if o.Told == nil {
 		o.Told = func(oom.Container, time.Time) bool { return false }

@@ -117,7 +117,7 @@ func (j *Joiner) pull(now time.Time, d *domain, i int, left int64) (n int64) {
 	}
 	beyond := func(it *item) bool { // there are more in its cgroup than that counted
 		o := j.domains[it.Kill.Cgroup]
-		return it.Kill.Process.PID != 0 && it.How != HowLog && o != nil && o != d && o.Told && o.Ahead > 0 && j.overdue(now, o) > 0
+		return it.Kill.Process.PID != 0 && it.How != HowLog && it.How != HowNoted && o != nil && o != d && o.Told && o.Ahead > 0 && j.overdue(now, o) > 0
 	}
 	for _, where := range []func(*item) bool{loose, counted, beyond} {
 		if n < left {

@@ -93,7 +93,49 @@ func (j *Joiner) nameVictim(it *item) bool {
 		it.witness(n.Witness)
 		return true
 	}
-	return false
+	return j.nameNoted(it, &c)
+}
+
+// nameNoted gives it one that the kernel noted in that cgroup: the one that is nearest to when it was counted. The
+// time itself is no reason against it: other kills there can have explained what the counter told then.
+func (j *Joiner) nameNoted(it *item, c *Claim) bool {
+	var best *oom.Victim
+	all := j.noteBook()
+	for i := range all {
+		v := &all[i]
+		switch {
+		case v.Cgroup == "" || j.byPID[v.Process.PID] != nil || j.node.old(v.Time):
+		case it.Kill.Cgroup != "" && it.Kill.Cgroup != v.Cgroup && !(it.Below && within(v.Cgroup, it.Kill.Cgroup)):
+		case best == nil || c.apart(v.Time) < c.apart(best.Time):
+			best = v
+		}
+	}
+	if best == nil {
+		return false
+	}
+	k := &it.Kill
+	k.Process, k.Time, k.Since, k.Limit, k.Tasks = best.Process, best.Time, time.Time{}, best.Limit, nil
+	k.Cgroup, it.How, it.Below = best.Cgroup, HowNoted, false
+	k.Container = j.owner(k.Cgroup)
+	j.scope(it)
+	it.witness(oom.WitnessBPF)
+	return true
+}
+
+// nobodyNoted reports whether the kernel notes victims, and none in that cgroup that is in no kill.
+func (j *Joiner) nobodyNoted(cgroup string) bool {
+	all := j.noteBook()
+	return all != nil && !slices.ContainsFunc(all, func(v oom.Victim) bool {
+		return v.Cgroup == cgroup && j.byPID[v.Process.PID] == nil
+	})
+}
+
+// noteBook is what the kernel noted, read at most once in a [Joiner.Settle].
+func (j *Joiner) noteBook() []oom.Victim {
+	if !j.notesRead {
+		j.notes, j.notesRead = j.o.Victims(), true
+	}
+	return j.notes
 }
 
 // settleNotices makes kills of notices where nothing in the kernel can be heard, and forgets those that have waited.

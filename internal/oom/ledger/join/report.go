@@ -22,6 +22,9 @@ const (
 type Seen struct {
 	Cgroup  string
 	Process oom.Process
+	// Noted says that the kernel wrote it down at the moment of the kill, with the limit that fired.
+	Noted bool
+	Limit oom.Limit
 }
 
 // Report takes in a line of the kernel log, in the order of the log. Where the line names no cgroup, seen is where its process was.
@@ -119,6 +122,10 @@ func (j *Joiner) locate(it *item, r *oom.Report, seen Seen) {
 	if r.Cgroup == "" {
 		it.How = HowNone
 	}
+	if seen.Noted {
+		j.noted(it, seen)
+		return
+	}
 	late := it.heard.Sub(it.at) > seenTime
 	if late && it.heard.Sub(j.started) < startTime {
 		seen.Cgroup = "" // it died before anybody looked
@@ -128,6 +135,22 @@ func (j *Joiner) locate(it *item, r *oom.Report, seen Seen) {
 		it.Kill.Cgroup, it.How, it.Unsure = seen.Cgroup, HowSeen, late
 	}
 	it.Kill.Container = j.owner(it.Kill.Cgroup)
+	j.scope(it)
+}
+
+// noted takes what the kernel noted of a victim. What the line names itself it only confirms.
+func (j *Joiner) noted(it *item, seen Seen) {
+	k := &it.Kill
+	if it.How != HowLog {
+		k.Cgroup, it.How = seen.Cgroup, HowNoted
+	}
+	if it.limitUnknown() {
+		k.Limit = seen.Limit
+	}
+	if k.Cgroup == seen.Cgroup {
+		it.witness(oom.WitnessBPF)
+	}
+	k.Container = j.owner(k.Cgroup)
 	j.scope(it)
 }
 

@@ -29,6 +29,7 @@ func (j *Joiner) Settle(now time.Time) (more bool) {
 	j.settleItems(now)
 	j.settleNotices(now)
 	j.clean(now)
+	j.notes, j.notesRead = nil, false
 	return j.full()
 }
 
@@ -77,16 +78,17 @@ func (j *Joiner) explainBelow(now time.Time, d *domain, i int, left int64) (n in
 	return n
 }
 
-// explainRepeat explains kills by groups whose victim was told once, where records of the log were lost: the kernel most likely
-// counted it twice.
+// explainRepeat explains kills by groups whose victim was told once, where records of the log were lost, or the kernel
+// noted nobody else there: the kernel most likely counted it twice.
 func (j *Joiner) explainRepeat(now time.Time, d *domain, i int, left int64) (n int64) {
 	c := d.Claims[i]
+	nobody := d != &j.node && j.nobodyNoted(d.Path)
 	for _, it := range j.open {
 		k := &it.Kill
 		if n == left || j.full() || d != &j.node && j.spare(now, &c) == 0 {
 			break
 		}
-		if k.Group == 0 || k.Group != k.Process.PID || it.Extra > 0 || !it.in(d) || !j.lostAround(k.Time) || !c.fits(it.at, slackBusy) {
+		if k.Group == 0 || k.Group != k.Process.PID || it.Extra > 0 || !it.in(d) || !nobody && !(j.lostAround(k.Time) && c.fits(it.at, slackBusy)) {
 			continue
 		}
 		it.Extra++
@@ -207,6 +209,8 @@ func (j *Joiner) settleNode(now time.Time) {
 			}
 			n -= it.Kill.Count
 			j.add(it)
+			it.heard = c.heard // what its cgroup's counter told has waited as long
+			j.place(now, it, it.Kill.Count)
 			it.witness(oom.WitnessNode)
 			j.node.take(i, it.Kill.Count)
 			j.grade(it)
