@@ -4,17 +4,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"stella/internal/agent"
+	"stella/internal/daemon"
 	"stella/internal/oom"
 )
 
@@ -28,14 +25,15 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv func(string) string) int {
+	m := daemon.Main{
+		Name: "stella-agent", Version: version, Stdout: stdout, Stderr: stderr,
+		About: "stella-agent catches every OOM kill of this machine. stella oom, stella pods and stella top ask it.",
+	}
 	o := agent.Options{Version: version}
-	var level slog.Level
-	var showVersion bool
-	flags := flag.NewFlagSet("stella-agent", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // what is wrong is said below, without all the flags
+	var flags flag.FlagSet
 	flags.StringVar(&o.Node, "node", getenv("NODE_NAME"), "the node's `name` in Kubernetes; also NODE_NAME (default the host's name)")
 	flags.StringVar(&o.Root, "root", "/", "`directory` where the machine's file system is seen: in a container, where the host's / is mounted")
-	flags.StringVar(&o.StateDir, "state-dir", stateDir(getenv), "`directory` that keeps the ledger over restarts")
+	flags.StringVar(&o.StateDir, "state-dir", daemon.StateDir(getenv, "stella", "agent"), "`directory` that keeps the ledger over restarts")
 	flags.Var(&o.MaxBytes, "max-bytes", "most disk space of the ledger, such as 64Mi, which is the default; the oldest kills are dropped first")
 	flags.DurationVar(&o.MaxAge, "max-age", 0, "how long kills are kept (default 744h, 31 days)")
 	flags.StringVar(&o.Socket, "socket", oom.Socket(os.Geteuid(), getenv("XDG_RUNTIME_DIR")), "`path` of the Unix socket for commands on this machine")
@@ -47,48 +45,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	flags.StringVar(&o.TokenFile, "token-file", "", "`file` with the bearer token that --admin asks for; needed beyond loopback")
 	flags.StringVar(&o.Kubeconfig, "kubeconfig", "", "`file` with access to Kubernetes (default the pod's service account, where there is one)")
 	flags.BoolVar(&o.NoKubernetes, "no-kubernetes", false, "ask no Kubernetes API")
-	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` on standard error: debug, info, warn or error")
-	flags.BoolVar(&showVersion, "version", false, "say which version this is")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(stdout, "Usage: stella-agent [flags]\n\nstella-agent catches every OOM kill of this machine. stella oom, stella pods and stella top ask it.\n\nFlags:\n")
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "stella-agent: %v; see stella-agent --help\n", err)
-		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "stella-agent: %q is no flag; see stella-agent --help\n", flags.Arg(0))
-		return 2
+	flags.StringVar(&o.BPFDir, "bpf-dir", "", "`directory` of the bpf file system, where what notes victims in the kernel is kept (default sys/fs/bpf below --root)")
+	flags.BoolVar(&o.NoBPF, "no-bpf", false, "keep no program in the kernel that notes victims, and remove the one that is there")
+	log, code, ok := m.Parse(&flags, args)
+	if !ok {
+		return code
 	}
-	if showVersion {
-		fmt.Fprintln(stdout, version)
-		return 0
-	}
-	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	o.Log = log
 	if err := o.Validate(); err != nil {
-		fmt.Fprintf(stderr, "stella-agent: %v\n", err)
-		return 2
+		return m.Fail(daemon.Misuse, err)
 	}
-	if err := agent.Run(ctx, o, func() {}); err != nil {
-		fmt.Fprintf(stderr, "stella-agent: %v\n", err)
-		return 1
-	}
-	return 0
-}
-
-// stateDir is where the ledger is kept unless somebody says otherwise:
-// file-hierarchy(7) for root, and XDG's state directory for others.
-func stateDir(getenv func(string) string) string {
-	if os.Geteuid() == 0 {
-		return "/var/lib/stella/agent"
-	}
-	if dir := getenv("XDG_STATE_HOME"); dir != "" {
-		return filepath.Join(dir, "stella", "agent")
-	}
-	if home := getenv("HOME"); home != "" {
-		return filepath.Join(home, ".local", "state", "stella", "agent")
-	}
-	return ""
+	return m.Fail(daemon.Failed, agent.Run(ctx, o, func() {}))
 }

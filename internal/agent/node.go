@@ -21,6 +21,7 @@ import (
 	"stella/internal/oom/samples"
 	"stella/internal/oom/trace"
 	"stella/internal/oom/tree"
+	"stella/internal/oom/victims"
 )
 
 // retry is how long a witness that failed is left alone.
@@ -40,6 +41,7 @@ type node struct {
 	counters *counters.Counters
 	samples  *samples.Sampler
 	kube     *kube.Client // nil without Kubernetes
+	victims  *victims.Victims
 	// lag is told how late a kill came into the ledger.
 	lag func(time.Duration)
 }
@@ -64,18 +66,19 @@ func openNode(o Options) (*node, error) {
 		Root: o.Root, Cgroups: n.cgroups, Node: o.Node, Kube: n.kube,
 		Changed: func(cgroup string, c oom.Container) { n.ledger.Owned(cgroup, c) },
 	})
+	n.openVictims()
 	n.ledger, err = ledger.Open(o.StateDir, ledger.Options{
 		Boot: n.boot, Node: o.Node, MaxBytes: int64(o.MaxBytes), MaxAge: o.MaxAge, Log: o.Log,
-		Owner: n.owners.Container, Scope: owner.Scope, Lookup: n.lookup, Main: n.main,
+		Owner: n.owners.Container, Scope: owner.Scope, Lookup: n.lookup, Victim: n.victim, Victims: n.noted, Main: n.main,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, n.closeVictims())
 	}
 	if n.cgroups != nil {
 		err = n.openCounts()
 	}
 	if err != nil {
-		return nil, errors.Join(err, n.ledger.Close())
+		return nil, errors.Join(err, n.ledger.Close(), n.closeVictims())
 	}
 	return n, nil
 }
@@ -146,6 +149,59 @@ func (n *node) lookup(pid int) (cgroup string, p oom.Process, ok bool) {
 		cgroup, p, ok = n.samples.Lookup(pid)
 	}
 	return cgroup, p, ok
+}
+
+// openVictims lets the kernel take notes, if it can.
+func (n *node) openVictims() {
+	if n.o.NoBPF {
+		detail := "switched off"
+		if err := victims.Remove(n.o.BPFDir); err != nil {
+			detail += ", but still there: " + err.Error()
+		}
+		n.witnesses.set(oom.WitnessBPF, stateOff, detail)
+		return
+	}
+	v, err := victims.Open(victims.Options{Dir: n.o.BPFDir, Log: n.log})
+	switch {
+	case errors.Is(err, victims.ErrNotHere):
+		n.witnesses.set(oom.WitnessBPF, stateOff, err.Error())
+	case err != nil:
+		n.witnesses.set(oom.WitnessBPF, stateFailed, err.Error())
+	default:
+		n.victims = v
+		n.witnesses.set(oom.WitnessBPF, stateOK, n.o.BPFDir)
+	}
+}
+
+func (n *node) closeVictims() error {
+	if n.victims == nil {
+		return nil
+	}
+	return n.victims.Close()
+}
+
+// victim is what the kernel noted of a process.
+func (n *node) victim(pid int) (oom.Victim, bool) {
+	if n.victims == nil {
+		return oom.Victim{}, false
+	}
+	return n.victims.Find(pid)
+}
+
+// noted are all that the kernel noted, nil where it notes nothing.
+func (n *node) noted() []oom.Victim {
+	if n.victims == nil {
+		return nil
+	}
+	all := []oom.Victim{}
+	err := n.victims.Each(func(v oom.Victim) bool {
+		all = append(all, v)
+		return true
+	})
+	if err != nil {
+		n.witnesses.set(oom.WitnessBPF, stateFailed, err.Error())
+	}
+	return all
 }
 
 // main is the first process of a cgroup's container.
@@ -244,8 +300,9 @@ func (n *node) followTrace(ctx context.Context) error {
 
 // close closes what is kept.
 func (n *node) close() error {
+	var err error
 	if n.samples != nil {
-		return errors.Join(n.samples.Close(), n.ledger.Close())
+		err = n.samples.Close()
 	}
-	return n.ledger.Close()
+	return errors.Join(err, n.ledger.Close(), n.closeVictims())
 }

@@ -49,6 +49,10 @@ type Options struct {
 	// Kubeconfig is a file with access to Kubernetes; "" uses the pod's service account where there is one. NoKubernetes asks no API.
 	Kubeconfig   string
 	NoKubernetes bool
+	// BPFDir is where the notes that the kernel takes are pinned, see [stella/internal/oom/victims]; empty is
+	// sys/fs/bpf below Root. NoBPF takes none, and removes what is there.
+	BPFDir string
+	NoBPF  bool
 
 	Log *slog.Logger
 
@@ -63,13 +67,16 @@ func (o *Options) Validate() (err error) {
 	if o.Root == "" {
 		o.Root = "/"
 	}
-	for _, dir := range []*string{&o.StateDir, &o.Root, &o.Socket} {
+	for _, dir := range []*string{&o.StateDir, &o.Root, &o.Socket, &o.BPFDir} {
 		if *dir == "" {
 			continue
 		}
 		if *dir, err = filepath.Abs(*dir); err != nil {
 			return err
 		}
+	}
+	if o.BPFDir == "" {
+		o.BPFDir = filepath.Join(o.Root, "sys/fs/bpf")
 	}
 	if o.Node == "" {
 		if o.Node, err = os.Hostname(); err != nil {

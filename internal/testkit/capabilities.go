@@ -3,10 +3,12 @@ package testkit
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 
 	"stella/internal/cgroup"
 )
@@ -14,7 +16,7 @@ import (
 // names are the names of all capabilities that a test may need, in order. Those
 // that have no variable here are made where they are needed.
 func names() []string {
-	all := []string{"cgroup-v2", "cgroup-v2-mount", "cni-plugins", "debian-kernel", "memory-cgroup", "namespaces", "postgresql", "root"}
+	all := []string{"bpf", "cgroup-v2", "cgroup-v2-mount", "cni-plugins", "debian-kernel", "disk", "memory-cgroup", "namespaces", "own-machine", "postgresql", "root"}
 	all = slices.AppendSeq(all, maps.Keys(programs))
 	slices.Sort(all)
 	return all
@@ -71,6 +73,20 @@ func memoryVersion() (int, error) {
 // Namespaces is that this process can make mount, network, PID and cgroup
 // namespaces, and may mount.
 var Namespaces = Capability{Name: "namespaces", How: "run as root, in a container as a privileged one", Probe: namespaces}
+
+// machineMark is a parameter that the kernel of a machine of test/vm was booted with.
+const machineMark = "stella.vm"
+
+// OwnMachine is that this machine is the test's alone, with all of its memory and its kernel log: one of test/vm. The
+// kernel says so, so that no variable or file that was left somewhere can.
+var OwnMachine = Capability{Name: "own-machine", How: "run it in a machine of test/vm", Probe: func() error {
+	const file = "/proc/cmdline"
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !slices.Contains(strings.Fields(string(text)), machineMark) {
+		return Missing(fmt.Sprintf("there is no %s in %s", machineMark, file))
+	}
+	return err
+}}
 
 // Program is that the program is in PATH. Need refuses a program that testkit does not list.
 func Program(name string) Capability {

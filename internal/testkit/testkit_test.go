@@ -84,7 +84,7 @@ func TestNeed(t *testing.T) {
 
 // What testkit offers is in its list, and each probe has an answer on this machine.
 func TestCapabilitiesAnswer(t *testing.T) {
-	capabilities := []Capability{Root, MemoryCgroup, CgroupV2, Namespaces}
+	capabilities := []Capability{Root, MemoryCgroup, CgroupV2, Namespaces, OwnMachine}
 	for name := range programs {
 		capabilities = append(capabilities, Program(name))
 	}

@@ -228,10 +228,14 @@ func (w *world) killGroup(g *group) {
 	group := logged{group: chosen, path: g.path, tasks: true}
 	group.report = victim
 	w.append(group)
+	said := oom.ScopeUnknown
+	if limit == "" {
+		said = oom.ScopeNode // "Out of memory", not "Memory cgroup out of memory"
+	}
 	member := func(p oom.Process, again bool) {
 		w.count(g)
 		w.note(g, p, limit)
-		w.append(logged{report: oom.Report{Process: p, Limit: oom.Limit{Scope: oom.ScopeUnknown}}, group: chosen, path: g.path, again: again})
+		w.append(logged{report: oom.Report{Process: p, Limit: oom.Limit{Scope: said}}, group: chosen, path: g.path, again: again})
 	}
 	for range w.IntN(4) {
 		w.nextPID++

@@ -144,7 +144,8 @@ func (j *Joiner) noted(it *item, seen Seen) {
 	if it.How != HowLog {
 		k.Cgroup, it.How = seen.Cgroup, HowNoted
 	}
-	if it.limitUnknown() {
+	// A line without a header does not say that it was the node only where it was a cgroup's limit.
+	if it.limitUnknown() && seen.Limit.Scope != oom.ScopeNode {
 		k.Limit = seen.Limit
 	}
 	if k.Cgroup == seen.Cgroup {
