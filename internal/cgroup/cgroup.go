@@ -23,6 +23,11 @@
 //   - A counted kill need not come from the group's own limit: the kernel also counts
 //     there when a cgroup above, or the whole machine, had no memory left. Then the
 //     peak is well below the limit.
+//   - Do not start a process in a group that others have filled to its limit. Until it runs its own
+//     program it shares this process's memory (vfork), and if the kernel kills it, alone or with
+//     its group, it kills with it every process that has the same memory, which is this one
+//     (mm/oom_kill.c, __oom_kill_process). Give each child a group of its own, or start one
+//     child in the group that starts the others: then it is that one's risk.
 package cgroup
 
 import (
@@ -105,6 +110,9 @@ var ErrUnsupported = errors.New("memory cgroups cannot be used here")
 // ErrNoReset says that the kernel cannot begin a new peak (cgroup v2 before Linux
 // 6.12), so that peaks are since the group was made.
 var ErrNoReset = errors.New("this kernel cannot begin a new peak of a cgroup")
+
+// ErrNoProcessLimit says that the number of a group's processes cannot be bounded here.
+var ErrNoProcessLimit = errors.New("there is no pids controller that this process may use")
 
 // Ceiling is a bound on memory, and where it comes from.
 type Ceiling struct {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -26,6 +25,8 @@ type Group struct {
 	dir     string
 	version int
 	home    string // v1: the cgroup that this process's threads return to
+	// processes is the group's directory of the pids controller on v1, "" where it has none.
+	processes string
 
 	mu   sync.Mutex
 	peak *os.File // v2, after ResetPeak: the open file that the new peak belongs to
@@ -82,6 +83,7 @@ func RemoveLeft(name string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("remove cgroups %s that were left: %w", name, err)
 	}
+	pids, _ := ownProcesses("/proc") // without the controller there are none
 	n := 0
 	var errs []error
 	for _, e := range entries {
@@ -89,6 +91,9 @@ func RemoveLeft(name string) (int, error) {
 			continue
 		}
 		g := &Group{dir: filepath.Join(support.Parent, e.Name()), version: support.Version}
+		if support.Version == 1 && pids != "" {
+			g.processes = filepath.Join(pids, e.Name())
+		}
 		if err := g.Close(); err != nil {
 			errs = append(errs, err)
 			continue
@@ -142,8 +147,12 @@ func (g *Group) Dir() string { return g.dir }
 // below it, and removes all of them. It gives up after five seconds with an error
 // that names the directory. A second Close does nothing.
 func (g *Group) Close() error {
+	g.stopForks()
 	for deadline := time.Now().Add(closeTimeout); ; time.Sleep(closePause) {
 		err := remove(g.dir)
+		if err == nil && g.processes != "" {
+			err = remove(g.processes)
+		}
 		if err == nil {
 			g.setPeak(nil)
 			return nil
@@ -162,18 +171,11 @@ func remove(dir string) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	entries, _ := os.ReadDir(dir) // gone in the meantime is found out the next time
+	_, _ = killBelow(dir)         // what could not be killed is found out the next time
+	entries, _ := os.ReadDir(dir) // and so is what is gone in the meantime
 	for _, e := range entries {
 		if e.IsDir() {
 			_ = remove(filepath.Join(dir, e.Name())) // its parent cannot be removed either, and that is reported
-		}
-	}
-	pids, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	for field := range strings.FieldsSeq(string(pids)) {
-		// Never ourselves: a thread on its way home (see Start) shows up
-		// here under the pid of this process.
-		if pid, err := strconv.Atoi(field); err == nil && pid > 0 && pid != os.Getpid() {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // already ended is what is wanted
 		}
 	}
 	return err

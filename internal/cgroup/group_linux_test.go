@@ -23,7 +23,13 @@ const allocateEnv = "STELLA_CGROUP_TEST_ALLOCATE"
 // writeEnv makes it write them to that file instead.
 const writeEnv = "STELLA_CGROUP_TEST_WRITE"
 
+// bombEnv makes it start itself as often as it can.
+const bombEnv = "STELLA_CGROUP_TEST_BOMB"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(bombEnv) != "" {
+		bomb()
+	}
 	if n, err := strconv.Atoi(os.Getenv(allocateEnv)); err == nil {
 		if name := os.Getenv(writeEnv); name != "" {
 			write(name, n)

@@ -24,10 +24,13 @@ type hierarchy struct {
 	point   string // where it is mounted
 }
 
-// parseMounts finds the hierarchies that can carry the memory controller in the
-// text of /proc/PID/mountinfo (proc_pid_mountinfo(5)): v1 mounts with the
-// "memory" super option, and v2.
-func parseMounts(r io.Reader) ([]hierarchy, error) {
+// parseMounts finds the hierarchies that can carry the memory controller.
+func parseMounts(r io.Reader) ([]hierarchy, error) { return parseMountsOf(r, "memory") }
+
+// parseMountsOf finds the hierarchies that can carry a controller in the
+// text of /proc/PID/mountinfo (proc_pid_mountinfo(5)): v1 mounts with its name as
+// super option, and v2.
+func parseMountsOf(r io.Reader, controller string) ([]hierarchy, error) {
 	var found []hierarchy
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, maxLine)
@@ -44,7 +47,7 @@ func parseMounts(r io.Reader) ([]hierarchy, error) {
 		switch {
 		case right[0] == "cgroup2":
 			h.version = 2
-		case right[0] == "cgroup" && hasWord(right[2], ",", "memory"):
+		case right[0] == "cgroup" && hasWord(right[2], ",", controller):
 			h.version = 1
 		default:
 			continue
@@ -57,10 +60,15 @@ func parseMounts(r io.Reader) ([]hierarchy, error) {
 	return found, nil
 }
 
-// parseMembership returns the paths of a process's cgroups from the text of
-// /proc/PID/cgroup (cgroups(7)): that of the v1 memory controller and that of v2;
-// either may be empty.
+// parseMembership returns the paths of a process's cgroups for memory.
 func parseMembership(r io.Reader) (v1, v2 string, err error) {
+	return parseMembershipOf(r, "memory")
+}
+
+// parseMembershipOf returns the paths of a process's cgroups from the text of
+// /proc/PID/cgroup (cgroups(7)): that of a v1 controller and that of v2;
+// either may be empty.
+func parseMembershipOf(r io.Reader, controller string) (v1, v2 string, err error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, maxLine)
 	for s.Scan() {
@@ -71,7 +79,7 @@ func parseMembership(r io.Reader) (v1, v2 string, err error) {
 		switch {
 		case parts[0] == "0" && parts[1] == "":
 			v2 = parts[2]
-		case hasWord(parts[1], ",", "memory"):
+		case hasWord(parts[1], ",", controller):
 			v1 = parts[2]
 		}
 	}

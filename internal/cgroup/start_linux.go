@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -26,6 +27,33 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 	if g.version == 1 {
 		return g.startV1(cmd)
 	}
+	return g.startV2(cmd)
+}
+
+// StartFrom is Start, after before has run in the thread that starts cmd. The thread ends afterwards: what
+// before did to it alone, such as to give up privileges, is inherited by cmd and by nobody else.
+func (g *Group) StartFrom(cmd *exec.Cmd, before func() error) error {
+	done := make(chan error, 1)
+	go onOtherThread(func() {
+		runtime.LockOSThread() // for good: a goroutine that ends so takes its thread with it
+		if err := before(); err != nil {
+			done <- fmt.Errorf("start %s in cgroup %s: %w", cmd.Path, g.dir, err)
+			return
+		}
+		if g.version == 2 {
+			done <- g.startV2(cmd)
+			return
+		}
+		err := g.startFromInside(cmd)
+		if err != nil {
+			err = fmt.Errorf("start %s in cgroup %s: %w", cmd.Path, g.dir, err)
+		}
+		done <- err
+	})
+	return <-done
+}
+
+func (g *Group) startV2(cmd *exec.Cmd) error {
 	dir, err := os.Open(g.dir)
 	if err != nil {
 		return fmt.Errorf("start %s in cgroup: %w", cmd.Path, err)
@@ -75,19 +103,44 @@ func onOtherThread(f func()) {
 // startFromInside must run on a locked thread that is not the leader.
 func (g *Group) startFromInside(cmd *exec.Cmd) error {
 	tid := strconv.Itoa(syscall.Gettid())
-	if err := write(g.dir, "tasks", tid); err != nil {
-		return fmt.Errorf("enter: %w", err)
+	for _, dir := range g.inside() {
+		if err := write(dir, "tasks", tid); err != nil {
+			return errors.Join(fmt.Errorf("enter: %w", err), g.goHome(tid))
+		}
 	}
 	startErr := cmd.Start()
-	if err := write(g.home, "tasks", tid); err != nil {
+	if err := g.goHome(tid); err != nil {
 		// A goroutine that ends without unlocking takes its thread with it, and
 		// the thread its membership.
 		runtime.LockOSThread()
 		if startErr == nil {
-			startErr = errors.Join(fmt.Errorf("go home: %w", err), cmd.Process.Kill(), reap(cmd))
+			startErr = errors.Join(err, cmd.Process.Kill(), reap(cmd))
 		}
 	}
 	return startErr
+}
+
+// inside are the directories of a group on v1 that a thread enters.
+func (g *Group) inside() []string {
+	if g.processes == "" {
+		return []string{g.dir}
+	}
+	return []string{g.dir, g.processes}
+}
+
+// goHome brings a thread back to where this process belongs, on v1.
+func (g *Group) goHome(tid string) error {
+	homes := []string{g.home}
+	if g.processes != "" {
+		homes = append(homes, filepath.Dir(g.processes)) // LimitProcesses makes it nowhere else
+	}
+	var errs []error
+	for _, dir := range homes {
+		if err := write(dir, "tasks", tid); err != nil {
+			errs = append(errs, fmt.Errorf("go home: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // reap waits for a child that was killed because its start failed halfway.

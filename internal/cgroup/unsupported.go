@@ -27,6 +27,18 @@ func (g *Group) Dir() string { return "" }
 // Start returns [ErrUnsupported].
 func (g *Group) Start(*exec.Cmd) error { return ErrUnsupported }
 
+// StartFrom returns [ErrUnsupported].
+func (g *Group) StartFrom(*exec.Cmd, func() error) error { return ErrUnsupported }
+
+// LimitProcesses returns [ErrNoProcessLimit].
+func (g *Group) LimitProcesses(int64) error { return ErrNoProcessLimit }
+
+// PIDs returns [ErrUnsupported].
+func (g *Group) PIDs() ([]int, error) { return nil, ErrUnsupported }
+
+// Kill returns [ErrUnsupported].
+func (g *Group) Kill() error { return ErrUnsupported }
+
 // Stats returns [ErrUnsupported].
 func (g *Group) Stats() (Stats, error) { return Stats{}, ErrUnsupported }
 

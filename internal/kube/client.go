@@ -19,6 +19,7 @@ type Client struct {
 	agent     string
 	transport *http.Transport
 	http      *http.Client
+	upgrades  *http.Client // for HTTP/1 alone, which connections can be made something else of
 }
 
 // New makes a client. It does not connect: the first request does. userAgent is how the server's log names us, such as "stella-agent/1.2".
@@ -51,16 +52,21 @@ func New(config Config, userAgent string) *Client {
 	if config.proxy != nil {
 		c.transport.Proxy = http.ProxyURL(config.proxy)
 	}
-	c.http = &http.Client{
-		Transport: c.transport,
-		// An API server redirects nobody, and the credentials are for it alone.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	plain := c.transport.Clone()
+	plain.ForceAttemptHTTP2, plain.HTTP2, plain.Protocols = false, nil, new(http.Protocols)
+	plain.Protocols.SetHTTP1(true)
+	// An API server redirects nobody, and the credentials are for it alone.
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.http = &http.Client{Transport: c.transport, CheckRedirect: stay}
+	c.upgrades = &http.Client{Transport: plain, CheckRedirect: stay}
 	return c
 }
 
 // Close closes connections that are not in use.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.upgrades.CloseIdleConnections()
+}
 
 // Namespace is the one to work in where nobody names another.
 func (c *Client) Namespace() string { return c.config.Namespace }
@@ -116,13 +122,22 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, accept 
 }
 
 func (c *Client) send(ctx context.Context, path string, query url.Values, accept string, fresh bool) (*http.Response, error) {
+	r, err := c.request(ctx, path, query, fresh)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", accept)
+	return c.http.Do(r)
+}
+
+// request is one with who we are. fresh reads that anew.
+func (c *Client) request(ctx context.Context, path string, query url.Values, fresh bool) (*http.Request, error) {
 	u := c.config.Server.JoinPath(path)
 	u.RawQuery = query.Encode()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Accept", accept)
 	r.Header.Set("User-Agent", c.agent)
 	who, err := c.config.who.header(ctx, fresh)
 	if err != nil {
@@ -140,7 +155,7 @@ func (c *Client) send(ctx context.Context, path string, query url.Values, accept
 			r.Header.Add("Impersonate-Group", g)
 		}
 	}
-	return c.http.Do(r)
+	return r, nil
 }
 
 // status is what an API server says of an error.

@@ -1,0 +1,6 @@
+//go:build !race
+
+package outlog_test
+
+// raceEnabled says that memory is not what it is without the race detector.
+const raceEnabled = false
