@@ -4,16 +4,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
+	"stella/internal/daemon"
 	"stella/internal/scanner"
 	"stella/internal/server"
 )
@@ -38,12 +36,13 @@ func (l *list) Set(s string) error {
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv func(string) string) int {
+	m := daemon.Main{
+		Name: "stellad", Version: version, Stdout: stdout, Stderr: stderr,
+		About: "stellad runs image scans in workers with memory limits. The command stella talks to it; stella scanner logs has what it\nlogs, at every level.",
+	}
 	o := server.Options{Version: version}
-	var level slog.Level
-	var showVersion bool
-	flags := flag.NewFlagSet("stellad", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // what is wrong is said below, without all the flags
-	flags.StringVar(&o.DataDir, "data-dir", dataDir(getenv), "`directory` that keeps jobs and results")
+	var flags flag.FlagSet
+	flags.StringVar(&o.DataDir, "data-dir", daemon.StateDir(getenv, "stella"), "`directory` that keeps jobs and results")
 	flags.StringVar(&o.CacheDir, "cache-dir", "", "`directory` that keeps finished layers for later jobs (default DATA-DIR/cache)")
 	flags.StringVar(&o.TempDir, "tmp-dir", "", "`directory` for temporary files; should not be in memory (default DATA-DIR/tmp)")
 	flags.StringVar(&o.Store, "store", "", "where jobs are kept: `URL` sqlite:PATH, or postgres://USER@HOST/DATABASE to share it with other stellad; also STELLA_STORE (default sqlite:DATA-DIR/stella.db)")
@@ -61,51 +60,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	flags.BoolVar(&o.AllowAttach, "allow-attach", false, "let everybody who may scan push SBOMs with this server's credentials for registries, and not only root and this user on this machine")
 	flags.Var((*list)(&o.AllowRegistries), "allow-registry", "registry `HOST[:PORT]` that may have a loopback or link-local address; repeatable")
 	flags.Var((*list)(&o.PlainHTTP), "plain-http", "registry `HOST[:PORT]` without TLS; repeatable")
-	flags.TextVar(&level, "log-level", slog.LevelInfo, "least `level` on standard error: debug, info, warn or error; stella scanner logs has them all")
-	flags.BoolVar(&showVersion, "version", false, "say which version this is")
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(stdout, "Usage: stellad [flags]\n\nstellad runs image scans in workers with memory limits. The command stella talks to it.\n\nFlags:\n")
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "stellad: %v; see stellad --help\n", err)
-		return 2
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "stellad: %q is no flag; see stellad --help\n", flags.Arg(0))
-		return 2
-	}
-	if showVersion {
-		fmt.Fprintln(stdout, version)
-		return 0
+	log, code, ok := m.Parse(&flags, args)
+	if !ok {
+		return code
 	}
 	if err := server.CheckFlag(o.Store); err != nil {
-		fmt.Fprintf(stderr, "stellad: %v\n", err)
-		return 2
+		return m.Fail(daemon.Misuse, err)
 	}
 	if o.Store == "" {
 		o.Store = getenv("STELLA_STORE")
 	}
-	o.Log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
-	if err := server.Run(ctx, o, func() {}); err != nil {
-		fmt.Fprintf(stderr, "stellad: %v\n", err)
-		return 1
-	}
-	return 0
-}
-
-// dataDir is where jobs and results are kept unless somebody says otherwise:
-// file-hierarchy(7) for root, and XDG's state directory for others.
-func dataDir(getenv func(string) string) string {
-	if os.Getuid() == 0 {
-		return "/var/lib/stella"
-	}
-	if dir := getenv("XDG_STATE_HOME"); dir != "" {
-		return dir + "/stella"
-	}
-	if home := getenv("HOME"); home != "" {
-		return home + "/.local/state/stella"
-	}
-	return ""
+	o.Log = log
+	return m.Fail(daemon.Failed, server.Run(ctx, o, func() {}))
 }

@@ -63,6 +63,12 @@ func newAPI(from reads, log *slog.Logger, closing <-chan struct{}) *http.Server 
 	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Node()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Status()) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		asked := &http.Request{Method: http.MethodGet, URL: r.URL, Host: r.Host}
+		if _, pattern := mux.Handler(asked); pattern != "/" {
+			w.Header().Set("Allow", "GET, HEAD")
+			refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("this agent only shows: it has no %s", r.Method))
+			return
+		}
 		refuse(w, http.StatusNotFound, fmt.Sprintf("this agent has no %s %s; docs/agent.md lists what it has", r.Method, r.URL.Path))
 	})
 	return &http.Server{Handler: mux, ReadHeaderTimeout: readHeader, ReadTimeout: readAll, IdleTimeout: idle, MaxHeaderBytes: maxHeader}

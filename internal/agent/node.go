@@ -219,10 +219,7 @@ func (n *node) run(ctx context.Context) error {
 	work.Go(func() error { return ended(ctx, n.owners.Run(ctx)) })
 	if n.cgroups != nil {
 		work.Go(func() error { return ended(ctx, n.samples.Run(ctx)) })
-		n.keep(ctx, work, oom.WitnessCounter, func() error {
-			n.witnesses.set(oom.WitnessCounter, stateOK, n.cgroups.Mount)
-			return n.counters.Run(ctx, n.ledger.Rise)
-		})
+		work.Go(func() error { return ended(ctx, n.count(ctx)) })
 		work.Go(func() error { return ended(ctx, n.cgroups.Watch(ctx, n.log, n.cgroup)) })
 	}
 	n.keep(ctx, work, oom.WitnessLog, func() error { return n.followLog(ctx) })
@@ -261,6 +258,17 @@ func (n *node) keep(ctx context.Context, work *errgroup.Group, name oom.Witness,
 			}
 		}
 	})
+}
+
+// count reads the counters. When that fails it is for good: what they had counted since would be told as new.
+func (n *node) count(ctx context.Context) error {
+	n.witnesses.set(oom.WitnessCounter, stateOK, n.cgroups.Mount)
+	err := n.counters.Run(ctx, n.ledger.Rise)
+	if err != nil && ctx.Err() == nil {
+		n.witnesses.set(oom.WitnessCounter, stateFailed, err.Error()+"; a new start of the agent reads them again")
+		return nil
+	}
+	return err
 }
 
 // cgroup is told of each cgroup that comes and goes.

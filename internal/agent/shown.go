@@ -44,22 +44,12 @@ func (n *node) Usage() []oom.Usage {
 	if n.samples == nil {
 		return nil
 	}
-	type sum struct {
-		kills int64
-		last  time.Time
-	}
-	kills := map[string]sum{}
-	for _, k := range n.ledger.Kills(oom.Filter{}) {
-		s := kills[k.Cgroup]
-		s.kills += k.Count
-		s.last = k.Time
-		kills[k.Cgroup] = s
-	}
+	kills := n.ledger.Counts()
 	all := n.samples.Usage()
 	for i := range all {
 		u := &all[i]
 		u.Container = n.owners.Container(u.Cgroup)
-		u.Kills, u.LastKill = kills[u.Cgroup].kills, kills[u.Cgroup].last
+		u.Kills, u.LastKill = kills[u.Cgroup].Kills, kills[u.Cgroup].Last
 	}
 	return all
 }

@@ -29,7 +29,7 @@ func groups(tb testing.TB, n int) *Counters {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(c.close)
+	tb.Cleanup(func() { c.close(nil) })
 	for i := range n {
 		dir := filepath.Join(support.Parent, fmt.Sprintf("stella-cost-%d-%d", os.Getpid(), i))
 		if err := os.Mkdir(dir, 0o755); err != nil {

@@ -75,6 +75,8 @@ type Counters struct {
 	// noOwn says that the kernel has no memory.events.local.
 	noOwn  bool
 	closed bool
+	// failed is why Run ended, other than by its context.
+	failed error
 }
 
 // group is a cgroup that is watched.
@@ -142,10 +144,20 @@ func New(o Options) (*Counters, error) {
 	return c, nil
 }
 
+// errEnded is the error of a second Run.
+var errEnded = errors.New("this was run before; make another one, with the totals that this one told as its baseline")
+
 // Run watches until ctx ends, which is no error, and closes what is open. It calls emit from one
-// goroutine, with what happened first first.
-func (c *Counters) Run(ctx context.Context, emit func(oom.Rise)) error {
-	defer c.close()
+// goroutine, with what happened first first. It may be called once. Its error is final, and says that this process
+// cannot wait for the kernel's events at all: what cannot be read of a cgroup or of /proc is logged, and tried again.
+func (c *Counters) Run(ctx context.Context, emit func(oom.Rise)) (err error) {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		return fmt.Errorf("count OOM kills: %w", errEnded)
+	}
+	defer func() { c.close(err) }()
 	ended := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with it
@@ -269,6 +281,9 @@ func (c *Counters) Report() oom.WitnessReport {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.o.Hierarchy
+	if c.failed != nil {
+		return oom.WitnessReport{Name: oom.WitnessCounter, State: "failed", Detail: c.failed.Error() + "; start this process again: it goes on from the counts that it told"}
+	}
 	detail := fmt.Sprintf("cgroup v%d at %s: %d cgroups, %d with an alarm", h.Version, h.Mount, len(c.byPath), c.alarms.armed)
 	if n := len(c.byPath) - c.alarms.armed; n > 0 {
 		detail += "; the others are polled, up to a second late"
@@ -276,11 +291,11 @@ func (c *Counters) Report() oom.WitnessReport {
 	return oom.WitnessReport{Name: oom.WitnessCounter, State: "ok", Detail: detail}
 }
 
-// close closes all that is open.
-func (c *Counters) close() {
+// close closes all that is open, for that reason.
+func (c *Counters) close(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = true
+	c.closed, c.failed = true, why
 	for _, g := range c.order {
 		c.disarm(g)
 	}

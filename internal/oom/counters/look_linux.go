@@ -107,7 +107,9 @@ func (c *Counters) first(g *group, now time.Time) error {
 	if unknown {
 		c.absorb(g)
 	}
+	before := c.told
 	c.take(g, n, now, true)
+	c.late(c.told - before)
 	if g.loose > 0 {
 		c.round.owed = max(c.round.owed, roundsAfterRise)
 	}
@@ -335,7 +337,12 @@ func (c *Counters) tellLoose(g *group, kills int64, now time.Time) {
 		r.Processes = c.present(g, now)
 	}
 	c.tell(r)
+	c.late(kills)
 }
+
+// late takes in that kills were told which can be among those that earlier rounds did not find. Else they would
+// stand for as many newer ones at the next tick, and no round would look for those.
+func (c *Counters) late(kills int64) { c.node.explainedBy += kills }
 
 // without removes a group from a list of which the order does not matter.
 func without(list []*group, g *group) []*group {

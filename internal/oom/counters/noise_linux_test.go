@@ -46,8 +46,8 @@ func TestManyAlarmsWithoutKills(t *testing.T) {
 	if p.Version != 2 {
 		t.Skip("on cgroup v1 there are no such alarms")
 	}
-	p.make("/short", large)
-	p.write("/short", "memory.high", fmt.Sprint(small))
+	p.Make("/short", large)
+	p.Write("/short", "memory.high", fmt.Sprint(small))
 	w := p.watch(counters.Options{})
 	w.known("/short")
 	cmd := exec.Command("/proc/self/exe")
@@ -58,9 +58,9 @@ func TestManyAlarmsWithoutKills(t *testing.T) {
 	if d := w.Report().Detail; !strings.Contains(d, "2 cgroups, 1 with an alarm; the others are polled") {
 		t.Errorf("it still has an alarm: %s", d)
 	}
-	p.write("/short", "memory.high", "max")
-	p.limit("/short", small)
-	p.kill("/short")
+	p.Write("/short", "memory.high", "max")
+	p.Limit("/short", small)
+	p.Kill("/short")
 	if r := w.killed("/short", 1)[0]; !r.LimitHit {
 		t.Errorf("%+v", r)
 	}

@@ -19,6 +19,7 @@ type nodeCounter struct {
 	looked, quiet time.Time
 	// explained and explainedBy are its value, and how many kills of cgroups had been told, when all
 	// that could be found was told last: those of the root of v2 and of cgroups removed on v1 never are.
+	// Kills that were told since and may be older (see late) are added to explainedBy.
 	explained, explainedBy int64
 }
 

@@ -102,7 +102,7 @@ func read(ctx context.Context, name string, fn func(*jsonstream.Decoder) error) 
 	return jsonstream.Decode(ctx, io.LimitReader(f, maxSpec), fn) == nil
 }
 
-// ociSpec reads what containerd and CRI-O write into the annotations of a spec, and the limit.
+// ociSpec reads what containerd and CRI-O write into the annotations of a spec, and its limits.
 func ociSpec(d *jsonstream.Decoder, c *oom.Container) error {
 	sandbox := false
 	err := d.Object(func(key string) error {
@@ -123,11 +123,7 @@ func ociSpec(d *jsonstream.Decoder, c *oom.Container) error {
 				}
 			})
 		case "linux":
-			return members(d, "resources", func() error {
-				return members(d, "memory", func() error {
-					return members(d, "limit", func() error { return amount(d, &c.LimitBytes) })
-				})
-			})
+			return members(d, "resources", func() error { return resources(d, c) })
 		}
 		return nil
 	})
@@ -135,6 +131,25 @@ func ociSpec(d *jsonstream.Decoder, c *oom.Container) error {
 		c.Name = Sandbox
 	}
 	return err
+}
+
+// resources reads the limit, and whether a kill is to take the whole container: the kubelet asks for that among the
+// files that are to be written into the cgroup (v2).
+func resources(d *jsonstream.Decoder, c *oom.Container) error {
+	return lenient(d.Object(func(key string) error {
+		switch key {
+		case "memory":
+			return members(d, "limit", func() error { return amount(d, &c.LimitBytes) })
+		case "unified":
+			return strs(d, func(key, value string) {
+				if key == groupFile {
+					whole := value == "1"
+					c.GroupKill = &whole
+				}
+			})
+		}
+		return nil
+	}))
 }
 
 // docker reads the two files that docker has of a container.

@@ -158,7 +158,9 @@ func (r *Resolver) readFiles(ctx context.Context) bool {
 		return true // forgotten meanwhile
 	}
 	found := facts(ctx, r.o.Root, k.place)
-	found.GroupKill = r.groupKill(k.place)
+	if found.GroupKill == nil {
+		found.GroupKill = r.groupKill(k.place)
+	}
 	r.mu.Lock()
 	k.file = found
 	r.noteNews(cgroup, k)
@@ -231,7 +233,11 @@ func same(a, b oom.Container) bool {
 	return a == b
 }
 
-// groupKill says whether a kill takes the whole container. cgroup v1 has no such thing.
+// groupFile is the file of a cgroup (v2) with 1 where a kill takes all of its processes.
+const groupFile = "memory.oom.group"
+
+// groupKill says whether a kill takes the whole container, as its cgroup has it now: a runtime makes the cgroup first, and
+// writes its files then. cgroup v1 has no such thing.
 func (r *Resolver) groupKill(p Place) *bool {
 	if r.o.Cgroups == nil || p.ContainerPath == "" {
 		return nil
@@ -239,7 +245,7 @@ func (r *Resolver) groupKill(p Place) *bool {
 	whole := false
 	if r.o.Cgroups.Version != 1 {
 		dir := r.o.Cgroups.Dir(p.ContainerPath)
-		text, err := os.ReadFile(filepath.Join(dir, "memory.oom.group"))
+		text, err := os.ReadFile(filepath.Join(dir, groupFile))
 		if dir == "" || err != nil {
 			return nil
 		}

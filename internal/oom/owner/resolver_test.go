@@ -157,6 +157,16 @@ func TestGroupKill(t *testing.T) {
 	if c := found(t, owner.Options{Root: t.TempDir(), Cgroups: &tree.Hierarchy{Version: 1, Mount: mount, Root: "/"}}, cgroup); c.GroupKill == nil || *c.GroupKill {
 		t.Errorf("v1: %v", c.GroupKill)
 	}
+	// The cgroup is made before the file in it is written, and after the spec.
+	for value, want := range map[string]bool{"1": true, "0": false} {
+		other := map[string]string{"0": "1", "1": "0"}[value]
+		root := machine(t, map[string]string{"run/containerd/io.containerd.runtime.v2.task/k8s.io/" + id + "/config.json": `{"linux":{"resources":{"unified":{"memory.oom.group":"` + value + `"}}}}`})
+		early := machine(t, map[string]string{cgroup + "/memory.oom.group": other + "\n"})
+		c := found(t, owner.Options{Root: root, Cgroups: &tree.Hierarchy{Version: 2, Mount: early, Root: "/"}}, cgroup)
+		if c.GroupKill == nil || *c.GroupKill != want {
+			t.Errorf("the spec says %s: %v", value, c.GroupKill)
+		}
+	}
 }
 
 func TestResolverIsBounded(t *testing.T) {

@@ -12,51 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"stella/internal/cgroup"
 	"stella/internal/oom/tree"
-	"stella/internal/testkit"
 )
-
-// ownPart is a part of the machine's real hierarchy that belongs to this test alone.
-func ownPart(t *testing.T) tree.Hierarchy {
-	t.Helper()
-	testkit.Need(t, testkit.MemoryCgroup)
-	support, err := cgroup.Probe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole, err := tree.Find("/proc", "/sys/fs/cgroup")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp(support.Parent, "stella-tree-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { removeAll(t, dir) })
-	rel, err := filepath.Rel(whole.Mount, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree.Hierarchy{Version: whole.Version, Mount: dir, Root: filepath.Join(whole.Root, rel)}
-}
-
-// removeAll removes a cgroup and those below it. None has processes.
-func removeAll(t *testing.T, dir string) {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if os.IsNotExist(err) {
-		return
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			removeAll(t, filepath.Join(dir, e.Name()))
-		}
-	}
-	if err := os.Remove(dir); err != nil && !os.IsNotExist(err) {
-		t.Error(err)
-	}
-}
 
 // recorder keeps what a watch told.
 type recorder struct {

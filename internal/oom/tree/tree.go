@@ -68,7 +68,8 @@ var ErrNoHierarchy = errors.New("no memory controller of cgroups")
 
 // Find looks for the hierarchy with the memory controller among what is mounted at
 // or below sys ("/sys/fs/cgroup"), as the proc file system at proc ("/proc") tells.
-// On a machine with both versions the controller is on one only. The error says
+// On a machine with both versions the controller is on one only. Where a cgroup namespace shows a part of it, as on
+// a node that is a container itself, that part is found with its path outside. The error says
 // what to mount; it matches [ErrNoHierarchy] where nothing was found.
 func Find(proc, sys string) (Hierarchy, error) {
 	name := filepath.Join(proc, "self/mountinfo")
@@ -101,8 +102,10 @@ func Find(proc, sys string) (Hierarchy, error) {
 	case whole:
 		best.Root = "/"
 	case best.Root == "/" || strings.HasPrefix(best.Root, "/.."):
-		return Hierarchy{}, fmt.Errorf("find the cgroups: %s shows only the part of a cgroup namespace, so that nothing there has the path "+
-			"that the kernel logs; mount the machine's own /sys/fs/cgroup: %w", best.Mount, ErrNoHierarchy)
+		if best.Root, err = realPath(best.Mount); err != nil {
+			return Hierarchy{}, fmt.Errorf("find the cgroups: %s shows only the part of a cgroup namespace, so that nothing there has the path "+
+				"that the kernel logs (%w); mount the machine's own /sys/fs/cgroup, or give the capability DAC_READ_SEARCH: %w", best.Mount, err, ErrNoHierarchy)
+		}
 	}
 	return best, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"stella/internal/oom/tree"
+	"stella/internal/oom/tree/treetest"
 	"stella/internal/testkit"
 )
 
@@ -99,7 +100,7 @@ func TestDir(t *testing.T) {
 
 func TestLookup(t *testing.T) {
 	testkit.Need(t, testkit.MemoryCgroup)
-	h := ownPart(t)
+	h := treetest.Own(t).Hierarchy
 	mkdir(t, h.Mount+"/a")
 	c, err := h.Lookup(h.Root + "/a")
 	if err != nil || c.ID == 0 || c.Path != h.Root+"/a" || c.Dir != h.Mount+"/a" || c.Version != h.Version {

@@ -9,7 +9,9 @@ import (
 	"runtime"
 )
 
+var errUnsupported = errors.New("cgroups are a feature of Linux, and this is " + runtime.GOOS)
+
 // Watch says that there are no cgroups to watch.
-func (h Hierarchy) Watch(context.Context, *slog.Logger, func(Event)) error {
-	return errors.New("cgroups are a feature of Linux, and this is " + runtime.GOOS)
-}
+func (h Hierarchy) Watch(context.Context, *slog.Logger, func(Event)) error { return errUnsupported }
+
+func realPath(string) (string, error) { return "", errUnsupported }

@@ -3,7 +3,6 @@ package tree_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -11,13 +10,15 @@ import (
 	"time"
 
 	"stella/internal/oom/tree"
+	"stella/internal/oom/tree/treetest"
 	"stella/internal/testkit"
 )
 
 const many = 100_000 // more than any test makes
 
 func TestWatchTellsWhatIsThereAndWhatComes(t *testing.T) {
-	h := ownPart(t)
+	own := treetest.Own(t)
+	h := own.Hierarchy
 	mkdir(t, h.Mount+"/old/below")
 	r, _ := watch(t, h, many, many)
 	r.until(t, "old/below", func(a map[string]tree.Cgroup) bool { return a[h.Root+"/old/below"].ID != 0 })
@@ -35,7 +36,7 @@ func TestWatchTellsWhatIsThereAndWhatComes(t *testing.T) {
 			t.Errorf("told %+v, want %+v", c, want)
 		}
 	}
-	removeAll(t, h.Mount+"/new")
+	own.RemoveAll("/new")
 	r.until(t, "new is removed", func(a map[string]tree.Cgroup) bool { return len(a) == 3 })
 	var order []string
 	for _, e := range r.events {
@@ -55,7 +56,7 @@ func TestWatchTellsWhatIsThereAndWhatComes(t *testing.T) {
 
 // A name is any bytes but / and NUL; v1 and v2 refuse a newline alone (kernel/cgroup/cgroup.c, cgroup_mkdir).
 func TestHostileNames(t *testing.T) {
-	h := ownPart(t)
+	h := treetest.Own(t).Hierarchy
 	r, _ := watch(t, h, many, many)
 	names := []string{"with space", "tab\there", `back\slash \040`, "é-日本語-🙂", "\xff\xfe not UTF-8", "x (deleted)", "a,b=c:d", "-rf", "*?[", "..x", "quote'\"",
 		strings.Repeat("n", 255)}
@@ -80,16 +81,17 @@ func TestHostileNames(t *testing.T) {
 // Cgroups come and go, at times with the same name, faster than they can be looked at. What
 // is left must be known in the end, and nothing else.
 func TestNoneIsMissed(t *testing.T) {
-	h := ownPart(t)
+	own := treetest.Own(t)
+	h := own.Hierarchy
 	r, _ := watch(t, h, many, many)
 	for i := range 300 {
-		pod := fmt.Sprintf("%s/pod%d", h.Mount, i%10)
-		mkdir(t, pod+"/container/inner", fmt.Sprintf("%s/%d", pod, i))
+		pod := fmt.Sprintf("/pod%d", i%10)
+		mkdir(t, h.Mount+pod+"/container/inner", fmt.Sprintf("%s%s/%d", h.Mount, pod, i))
 		if i%3 != 0 {
-			removeAll(t, pod+"/container")
+			own.RemoveAll(pod + "/container")
 		}
 		if i%7 == 0 && i < 150 {
-			removeAll(t, pod)
+			own.RemoveAll(pod)
 		}
 	}
 	want := real(t, h)
@@ -127,13 +129,15 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 	if _, err := fmt.Sscan(string(text), &queue); err != nil {
 		t.Fatal(err)
 	}
-	h := ownPart(t)
+	own := treetest.Own(t)
+	h := own.Hierarchy
 	mkdir(t, h.Mount+"/removed/below", h.Mount+"/stays")
 	r, said := watch(t, h, many, many)
 	r.until(t, "the start", func(a map[string]tree.Cgroup) bool { return len(a) == 4 })
 	r.held.Lock()
 	mkdir(t, h.Mount+"/hold")
-	for range queue/2 + 100 {
+	const read = 64 << 10 / 32 // events that the watch may have read already: its buffer, by the size of one
+	for range (queue+read)/2 + 100 {
 		if err := os.Mkdir(h.Mount+"/churn", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +146,7 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 		}
 	}
 	mkdir(t, h.Mount+"/late/below", h.Mount+"/stays/below") // events of these are lost
-	removeAll(t, h.Mount+"/removed")
+	own.RemoveAll("/removed")
 	r.held.Unlock()
 	want := real(t, h)
 	r.until(t, "the state that is there", func(a map[string]tree.Cgroup) bool { return sameState(t, h, a, want) })
@@ -155,13 +159,14 @@ func TestLostEventsAreMadeUpFor(t *testing.T) {
 
 // A cgroup is removed and another one of its name made before anybody looks.
 func TestSameNameAgain(t *testing.T) {
-	h := ownPart(t)
+	own := treetest.Own(t)
+	h := own.Hierarchy
 	mkdir(t, h.Mount+"/a/below")
 	r, _ := watch(t, h, many, many)
 	r.until(t, "the start", func(a map[string]tree.Cgroup) bool { return len(a) == 3 })
 	r.held.Lock()
 	mkdir(t, h.Mount+"/hold")
-	removeAll(t, h.Mount+"/a")
+	own.RemoveAll("/a")
 	mkdir(t, h.Mount+"/a/below")
 	r.held.Unlock()
 	want := real(t, h)
@@ -172,11 +177,12 @@ func TestSameNameAgain(t *testing.T) {
 func TestPollsWithoutWatches(t *testing.T) {
 	for _, watches := range []int{0, 2} {
 		t.Run(fmt.Sprint(watches), func(t *testing.T) {
-			h := ownPart(t)
+			own := treetest.Own(t)
+			h := own.Hierarchy
 			mkdir(t, h.Mount+"/a/b", h.Mount+"/c/d")
 			r, said := watch(t, h, many, watches)
 			mkdir(t, h.Mount+"/a/b/new/below", h.Mount+"/c/d/new", h.Mount+"/e")
-			removeAll(t, h.Mount+"/c/d/new")
+			own.RemoveAll("/c/d/new")
 			mkdir(t, h.Mount+"/c/d/other") // as many as before
 			want := real(t, h)
 			r.until(t, "the state that is there", func(a map[string]tree.Cgroup) bool { return sameState(t, h, a, want) })
@@ -186,7 +192,8 @@ func TestPollsWithoutWatches(t *testing.T) {
 }
 
 func TestBoundOnCgroups(t *testing.T) {
-	h := ownPart(t)
+	own := treetest.Own(t)
+	h := own.Hierarchy
 	for i := range 20 {
 		mkdir(t, fmt.Sprintf("%s/%d", h.Mount, i))
 	}
@@ -194,7 +201,7 @@ func TestBoundOnCgroups(t *testing.T) {
 	r.until(t, "ten", func(a map[string]tree.Cgroup) bool { return len(a) == 10 })
 	said.until(t, "more cgroups than are watched")
 	mkdir(t, h.Mount+"/0/below")
-	removeAll(t, h.Mount+"/1")
+	own.RemoveAll("/1")
 	r.until(t, "one fewer, or another one", func(a map[string]tree.Cgroup) bool { return a[h.Root+"/1"].ID == 0 })
 	if n := strings.Count(said.String(), "more cgroups than are watched"); n != 1 {
 		t.Errorf("it was said %d times: %s", n, said.String())
@@ -204,20 +211,33 @@ func TestBoundOnCgroups(t *testing.T) {
 // A container with a cgroup namespace makes cgroups through a mount of its own.
 func TestFindsWhatOtherNamespacesMake(t *testing.T) {
 	testkit.Need(t, testkit.Namespaces)
-	h := ownPart(t)
+	h := treetest.Own(t).Hierarchy
 	r, _ := watch(t, h, many, many)
 	mkdir(t, h.Mount+"/container")
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", makeEnv, h.Version, h.Mount+"/container", t.TempDir()))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	inside(t, "make", h.Version, h.Mount+"/container")
 	r.until(t, "foreign", func(a map[string]tree.Cgroup) bool { return a[h.Root+"/container/foreign"].ID != 0 })
+}
+
+// In a cgroup namespace, as on a node that is a container, everything has the path that it has outside.
+func TestFindsItselfInANamespace(t *testing.T) {
+	testkit.Need(t, testkit.Namespaces)
+	own := treetest.Own(t)
+	own.Delegate("")
+	h := own.Hierarchy
+	mkdir(t, h.Mount+"/container/below")
+	var st syscall.Stat_t
+	if err := syscall.Stat(h.Mount+"/container/below", &st); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%d %s/container %d true", h.Version, h.Root, st.Ino)
+	if got := inside(t, "find", h.Version, h.Mount+"/container"); got != want {
+		t.Errorf("found %q, want %q", got, want)
+	}
 }
 
 // Only v1 can rename a cgroup. It keeps its ID, and what is below it its own.
 func TestRename(t *testing.T) {
-	h := ownPart(t)
+	h := treetest.Own(t).Hierarchy
 	mkdir(t, h.Mount+"/old/below")
 	r, _ := watch(t, h, many, many)
 	r.until(t, "the start", func(a map[string]tree.Cgroup) bool { return len(a) == 3 })
@@ -241,7 +261,7 @@ func TestRename(t *testing.T) {
 
 // From mkdir to Event is a race with the first process of a container.
 func TestLatency(t *testing.T) {
-	h := ownPart(t)
+	h := treetest.Own(t).Hierarchy
 	r, _ := watch(t, h, many, many)
 	var took []time.Duration
 	for i := range 200 {

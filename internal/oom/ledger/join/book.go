@@ -15,7 +15,7 @@ func (j *Joiner) book(now time.Time, it *item, n int64) {
 func (j *Joiner) bookNode(it *item, n int64) {
 	d := &j.node
 	d.dirty, j.dirty = true, true
-	if d.old(it.at) {
+	if d.old(it.at, it.heard) {
 		return
 	}
 	for n > 0 {
@@ -36,7 +36,7 @@ func (j *Joiner) place(now time.Time, it *item, n int64) {
 		return
 	}
 	d := j.domain(now, it.Kill.Cgroup)
-	if d.old(it.at) {
+	if d.old(it.at, it.heard) {
 		if known := min(d.Before, n); known > 0 {
 			d.Before -= known
 			it.witness(oom.WitnessCounter)

@@ -80,8 +80,11 @@ func (d *domain) owed() (n int64) {
 	return n
 }
 
-// old reports whether a kill of that time was counted before the counter was seen first.
-func (d *domain) old(at time.Time) bool { return !d.BaseAt.IsZero() && !at.After(d.BaseAt) }
+// old reports whether a kill of that time, which was heard of then, was counted before the counter was seen first. Where
+// it was heard of before that by the clock, the clock was set back, and tells nothing.
+func (d *domain) old(at, heard time.Time) bool {
+	return !d.BaseAt.IsZero() && !at.After(d.BaseAt) && !heard.Round(0).Before(d.BaseAt)
+}
 
 // claim adds a claim.
 func (d *domain) claim(c Claim) {

@@ -32,7 +32,7 @@ func (j *Joiner) placeLoose(now time.Time, claiming []*domain) {
 	}
 	// The newest first: a cgroup that is there now is likelier to have been there then.
 	for _, it := range slices.Backward(lines) {
-		if it.Loose() && j.node.old(it.at) && !j.full() {
+		if it.Loose() && j.node.old(it.at, it.heard) && !j.full() {
 			j.placeOld(it)
 		}
 	}
@@ -76,7 +76,7 @@ func (j *Joiner) placeByCount(d *domain, i int, it *item, unsure bool) int64 {
 func (j *Joiner) placeOld(it *item) {
 	var best *domain
 	fitting := 0
-	for _, d := range j.sorted(func(d *domain) bool { return d.Before > 0 && d.old(it.at) }) {
+	for _, d := range j.sorted(func(d *domain) bool { return d.Before > 0 && d.old(it.at, it.heard) }) {
 		if best == nil {
 			best = d
 		}
@@ -111,7 +111,7 @@ func (j *Joiner) pull(now time.Time, d *domain, i int, left int64) (n int64) {
 		return 0
 	}
 	c.pulled = now
-	loose := func(it *item) bool { return it.Loose() && !j.node.old(it.at) }
+	loose := func(it *item) bool { return it.Loose() && !j.node.old(it.at, it.heard) }
 	counted := func(it *item) bool {
 		return it.Counted() && (it.Kill.Cgroup == "" || it.Below && it.Kill.Cgroup != d.Path && within(d.Path, it.Kill.Cgroup))
 	}

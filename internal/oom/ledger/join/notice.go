@@ -104,7 +104,7 @@ func (j *Joiner) nameNoted(it *item, c *Claim) bool {
 	for i := range all {
 		v := &all[i]
 		switch {
-		case v.Cgroup == "" || j.byPID[v.Process.PID] != nil || j.node.old(v.Time):
+		case v.Cgroup == "" || j.byPID[v.Process.PID] != nil || j.node.old(v.Time, it.heard):
 		case it.Kill.Cgroup != "" && it.Kill.Cgroup != v.Cgroup && !(it.Below && within(v.Cgroup, it.Kill.Cgroup)):
 		case best == nil || c.apart(v.Time) < c.apart(best.Time):
 			best = v

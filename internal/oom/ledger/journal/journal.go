@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,8 +35,10 @@ const (
 	// MaxRecord bounds a record, in bytes: 64 kills with the longest paths of cgroups, written as JSON.
 	MaxRecord = 8 << 20
 	suffix    = ".jsonl"
-	fileMode  = 0o640
-	dirMode   = 0o750
+	// lastNumber is more than any journal has begun; the names of those behind it would be longer.
+	lastNumber = 1e15
+	fileMode   = 0o640
+	dirMode    = 0o750
 )
 
 // ErrLocked is matched by the error of Open where another process has the journal open.
@@ -127,12 +130,27 @@ func list(dir string) ([]Segment, error) {
 // Path is the file of a segment.
 func Path(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("%016d%s", n, suffix)) }
 
+// open opens the file of a segment, if it is one: it neither waits for the other end of a pipe nor follows a link to
+// what has no end.
+func open(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(&fs.PathError{Op: "open", Path: path, Err: errNoFile}, err, f.Close())
+	}
+	return f, nil
+}
+
+var errNoFile = errors.New("it is no file, and nothing of the journal's; remove it")
+
 func parseName(name string) (uint64, bool) {
 	if len(name) != 16+len(suffix) || name[16:] != suffix {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(name[:16], 10, 64)
-	return n, err == nil && n > 0
+	return n, err == nil && n > 0 && n <= lastNumber
 }
 
 // reopen opens the last segment for writing, and cuts off what is torn at its end.
@@ -145,7 +163,7 @@ func (j *Journal) reopen() error {
 	if _, err := j.Scan(Segment{Number: s.Number, Size: maxSegment}, func(_ []byte, end int64) { s.Size = end }); err != nil {
 		return fmt.Errorf("read the journal: %w", err)
 	}
-	f, err := os.OpenFile(Path(j.dir, s.Number), os.O_RDWR, 0)
+	f, err := open(Path(j.dir, s.Number), os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("write to the journal: %w", err)
 	}

@@ -14,7 +14,7 @@ const maxSegment = 64 << 20
 // Scan calls fn with each whole record of a segment and where it ends. It returns how many lines are
 // damaged: those before the last whole record. fn must not keep the record.
 func (j *Journal) Scan(s Segment, fn func(record []byte, end int64)) (damaged int, err error) {
-	f, err := os.Open(Path(j.dir, s.Number))
+	f, err := open(Path(j.dir, s.Number), os.O_RDONLY)
 	if err != nil {
 		return 0, err
 	}
@@ -41,7 +41,7 @@ func (j *Journal) Scan(s Segment, fn func(record []byte, end int64)) (damaged in
 
 // First returns the first record of a segment, its checkpoint; none if that is damaged.
 func (j *Journal) First(s Segment) ([]byte, error) {
-	f, err := os.Open(Path(j.dir, s.Number))
+	f, err := open(Path(j.dir, s.Number), os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (j *Journal) First(s Segment) ([]byte, error) {
 // run while others append: it sees what was there when Segments was called. A segment that was
 // dropped since has no records. fn must not keep the record. The buffer is used if it is large enough, and returned.
 func Read(dir string, s Segment, buffer []byte, fn func(record []byte) bool) ([]byte, error) {
-	f, err := os.Open(Path(dir, s.Number))
+	f, err := open(Path(dir, s.Number), os.O_RDONLY)
 	if errors.Is(err, os.ErrNotExist) {
 		return buffer, nil
 	}
