@@ -277,12 +277,14 @@ func TestWatchOffATerminal(t *testing.T) {
 // A reader that went away ends the watch, without a word.
 func TestWatchOfAReaderThatWentAway(t *testing.T) {
 	f := newFakeService(t, map[string]any{"GET /v1/workers": []scanner.Worker{}})
-	var stderr bytes.Buffer
-	code := Main(t.Context(), Options{
-		Args:   []string{"scanner", "workers", "stats", "-w", "--server", f.address},
-		Stdout: writerFunc(func([]byte) (int, error) { return 0, unix.EPIPE }), Stderr: &stderr, Getenv: func(string) string { return "" },
-	})
-	if code != ExitOK || stderr.Len() > 0 {
-		t.Errorf("exit %d, %q", code, stderr.String())
+	for _, format := range []string{"table", "json", "yaml"} {
+		var stderr bytes.Buffer
+		code := Main(t.Context(), Options{
+			Args:   []string{"scanner", "workers", "stats", "-w", "--server", f.address, "-o", format},
+			Stdout: writerFunc(func([]byte) (int, error) { return 0, unix.EPIPE }), Stderr: &stderr, Getenv: func(string) string { return "" },
+		})
+		if code != ExitOK || stderr.Len() > 0 {
+			t.Errorf("%s: exit %d, %q", format, code, stderr.String())
+		}
 	}
 }

@@ -3,7 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,26 @@ agent counts what the kernel says.`,
 	}, newOOMList(a, f), newOOMShow(a, f), newOOMWatch(a, f), newOOMAnalyze(a))
 }
 
+// nameFormats are those of a list whose things have names to go on with.
+var nameFormats = append(slices.Clone(tableFormats), "name")
+
+// writeNames writes a name on each line.
+func writeNames(names []string) func(io.Writer) error {
+	return func(w io.Writer) error {
+		for _, name := range names {
+			if _, err := fmt.Fprintln(w, oneLine(name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// addNoHeaders adds the flag of a command whose table is also for scripts.
+func addNoHeaders(flags *pflag.FlagSet, bare *bool) {
+	flags.BoolVar(bare, "no-headers", false, "leave out the names of the table's columns")
+}
+
 // agentFlags say which agent a command asks.
 type agentFlags struct{ address string }
 
@@ -42,14 +63,8 @@ func (f *agentFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.address, "agent", "", "`address` of the agent: unix:///PATH, https://HOST:PORT or http://HOST:PORT (default $STELLA_AGENT, else this machine's socket)")
 }
 
-// agentSockets are where an agent of this machine listens: this user's own first.
-func agentSockets(getenv func(string) string) []string {
-	all := []string{oom.Socket(os.Geteuid(), getenv("XDG_RUNTIME_DIR")), oom.Socket(0, "")}
-	if all[0] == "" || all[0] == all[1] {
-		return all[1:]
-	}
-	return all
-}
+// agentSockets are where an agent of this machine listens.
+func agentSockets(getenv func(string) string) []string { return ownFirst(oom.Socket, getenv) }
 
 // client makes a client of the agent that is meant. The caller closes it.
 func (f *agentFlags) client(a *app) (*client.Agent, error) {

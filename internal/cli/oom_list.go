@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -22,6 +23,7 @@ type oomList struct {
 	format string
 	filter oom.Filter
 	last   span
+	bare   bool
 }
 
 func newOOMList(a *app, f *agentFlags) *cobra.Command {
@@ -40,6 +42,7 @@ in the list too, as unknown or unattributed.
 ` + agentHelp,
 		Example: `  stella oom list --last 7d
   stella oom list -n kured --workload DaemonSet/kured-sentinel-gate -o wide
+  stella oom list --last 1h -o name | xargs -n 1 stella oom show
   stella oom list -o json | jq '.[] | select(.main_survived)'`,
 		Args: noArgs,
 		RunE: c.run,
@@ -51,13 +54,14 @@ in the list too, as unknown or unattributed.
 	flags.StringVar(&c.filter.Container, "container", "", "only kills in containers of this `name`")
 	flags.StringVar(&c.filter.Workload, "workload", "", "only kills in this `workload`: KIND/NAME, or the name alone")
 	flags.IntVar(&c.filter.Limit, "limit", c.filter.Limit, fmt.Sprintf("at most so many `kills`, 1 to %d", oom.MaxKills))
-	addFormat(cmd, &c.format, tableFormats)
+	addFormat(cmd, &c.format, nameFormats)
+	addNoHeaders(flags, &c.bare)
 	f.add(flags)
 	return cmd
 }
 
 func (c *oomList) run(cmd *cobra.Command, _ []string) error {
-	if err := checkFormat(cmd, c.format, tableFormats); err != nil {
+	if err := checkFormat(cmd, c.format, nameFormats); err != nil {
 		return err
 	}
 	if c.filter.Limit < 1 || c.filter.Limit > oom.MaxKills {
@@ -83,15 +87,31 @@ func (c *oomList) run(cmd *cobra.Command, _ []string) error {
 	switch {
 	case len(kills) == 0:
 		c.app.note("no such kills")
-		if c.format == "table" || c.format == "wide" {
+		if c.format != "json" && c.format != "yaml" {
 			return nil
 		}
+	case len(kills) == 1 && c.filter.Limit == 1:
+		c.app.note("this is the newest kill; --limit shows more")
 	case len(kills) == c.filter.Limit && c.filter.Limit < oom.MaxKills:
 		c.app.note("these are the newest %s; --limit shows more", countOf(int64(len(kills)), "kill"))
 	case len(kills) == c.filter.Limit:
 		c.app.note("these are the newest %s; choose fewer to see others", countOf(int64(len(kills)), "kill"))
 	}
-	return c.app.show(c.format, list(kills), c.app.table(c.format, killRows(kills, now, c.format == "wide")))
+	return c.app.show(c.format, list(kills), c.text(kills, now))
+}
+
+// text writes kills for people, or their IDs.
+func (c *oomList) text(kills []oom.Kill, now time.Time) func(io.Writer) error {
+	if c.format == "name" {
+		ids := make([]string, len(kills))
+		for i := range kills {
+			ids[i] = kills[i].ID
+		}
+		return writeNames(ids)
+	}
+	r := killRows(kills, now, c.format == "wide")
+	r.bare = c.bare
+	return c.app.table(c.format, r)
 }
 
 // killRows are kills for people.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -26,12 +27,13 @@ type podsCommand struct {
 	namespace string
 	all       bool
 	last      span
+	bare      bool
 }
 
 func newPods(a *app) *cobra.Command {
 	c := &podsCommand{app: a, format: "table", last: podsLast}
 	cmd := &cobra.Command{
-		Use:   "pods [NAME]",
+		Use: "pods [NAME]", Aliases: []string{"pod", "po"},
 		Short: "List pods, with the OOM kills that their status does not show",
 		Long: `List pods as kubectl get pods does, and beside that the OOM kills in them. HIDDEN are kills
 that the container's first process lived through: no restart and no status shows them.
@@ -53,7 +55,8 @@ runs in a pod; else they are what the agent sees on its node, without restarts a
 	flags.Var(&c.last, "last", "count kills of so much time, such as 30m, 24h or 7d")
 	c.cluster.add(flags)
 	c.agent.add(flags)
-	addFormat(cmd, &c.format, tableFormats)
+	addFormat(cmd, &c.format, nameFormats)
+	addNoHeaders(flags, &c.bare)
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 1:
@@ -61,7 +64,7 @@ runs in a pod; else they are what the agent sees on its node, without restarts a
 		case c.all && c.namespace != "":
 			return usagef(cmd, "--namespace and --all-namespaces contradict each other")
 		}
-		return checkFormat(cmd, c.format, tableFormats)
+		return checkFormat(cmd, c.format, nameFormats)
 	}
 	return cmd
 }
@@ -110,11 +113,25 @@ func (c *podsCommand) show(pods []podLine, namespace, name string, now time.Time
 			return fmt.Errorf("there is no pod %q%s", name, where)
 		}
 		c.app.note("there are no pods%s", where)
-		if c.format == "table" || c.format == "wide" {
+		if c.format != "json" && c.format != "yaml" {
 			return nil
 		}
 	}
-	return c.app.show(c.format, list(pods), c.app.table(c.format, podRows(pods, now, namespace == "", c.format == "wide")))
+	return c.app.show(c.format, list(pods), c.text(pods, namespace, now))
+}
+
+// text writes pods for people, or their names as kubectl has them.
+func (c *podsCommand) text(pods []podLine, namespace string, now time.Time) func(io.Writer) error {
+	if c.format == "name" {
+		names := make([]string, len(pods))
+		for i := range pods {
+			names[i] = "pod/" + cmp.Or(pods[i].Name, pods[i].UID)
+		}
+		return writeNames(names)
+	}
+	r := podRows(pods, now, namespace == "", c.format == "wide")
+	r.bare = c.bare
+	return c.app.table(c.format, r)
 }
 
 // agentSees is what an agent knows of pods.

@@ -22,6 +22,8 @@ type rows struct {
 	cells [][]string
 	// flex is the index of the column that is shortened first.
 	flex int
+	// bare leaves out the head.
+	bare bool
 	// paint colours a padded cell; nil colours nothing.
 	paint func(row, column int, text string) string
 }
@@ -60,7 +62,9 @@ func (r *rows) write(w io.Writer, width int, ellipsis string) error {
 		}
 		b.WriteByte('\n')
 	}
-	line(-1, r.head)
+	if !r.bare {
+		line(-1, r.head)
+	}
 	for i, cells := range r.cells {
 		line(i, cells)
 	}

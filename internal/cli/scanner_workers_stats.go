@@ -83,10 +83,7 @@ func (c *workersStats) run(cmd *cobra.Command, _ []string) error {
 				c.app.note("%v; trying again", err)
 				return nil
 			}
-			if c.format == "yaml" {
-				io.WriteString(c.app.stdout, "---\n")
-			}
-			return c.app.show(c.format, list(workers), nil)
+			return c.app.showAgain(c.format, list(workers))
 		})
 	case !c.watch:
 		return c.app.result(func(w io.Writer) error { return c.table(w, workers) })

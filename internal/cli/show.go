@@ -24,6 +24,20 @@ func (a *app) show(format string, v any, text func(io.Writer) error) error {
 	return a.result(write)
 }
 
+// showAgain writes one of many values, as JSON or YAML. Other than that of show, its error says that
+// the reader went away, so that there need not be another one.
+func (a *app) showAgain(format string, v any) error {
+	return buffered(a.stdout, func(w io.Writer) error {
+		if format == "json" {
+			return writeJSON(w, v)
+		}
+		if _, err := io.WriteString(w, "---\n"); err != nil {
+			return err
+		}
+		return writeYAML(w, v)
+	})
+}
+
 // table writes rows to standard output, as wide as the terminal there; wide asks
 // for all of them, as wide as they are.
 func (a *app) table(format string, r *rows) func(io.Writer) error {

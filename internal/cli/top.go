@@ -44,6 +44,7 @@ type top struct {
 	namespace string
 	sort      string
 	sorts     []string
+	bare      bool
 	watch     bool
 	interval  time.Duration
 	// look asks the agent and says what there is to show.
@@ -71,6 +72,9 @@ func (c *top) command(cmd *cobra.Command) *cobra.Command {
 	flags.BoolVarP(&c.watch, "watch", "w", false, "show it again and again, until Ctrl-C")
 	flags.DurationVar(&c.interval, "interval", c.interval, "`time` between two looks")
 	addFormat(cmd, &c.format, c.formats)
+	if slices.Contains(c.formats, "table") {
+		addNoHeaders(flags, &c.bare)
+	}
 	c.agent.add(flags)
 	cmd.Args = noArgs
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
@@ -117,10 +121,7 @@ func (c *top) again(now view, err error) error {
 		c.app.note("%v; trying again", err)
 		return nil
 	}
-	if c.format == "yaml" {
-		io.WriteString(c.app.stdout, "---\n")
-	}
-	return c.app.show(c.format, now.value, nil)
+	return c.app.showAgain(c.format, now.value)
 }
 
 // draw shows a view to a person. While the agent is away, it is the last one that there was.
@@ -163,4 +164,7 @@ func repeat[T any](ctx context.Context, interval time.Duration, first T, look fu
 func (c *top) wide() bool { return c.watch || c.format == "wide" }
 
 // table prints rows as wide as the terminal, or as wide as they are for -o wide.
-func (c *top) table(r *rows) func(io.Writer) error { return c.app.table(c.format, r) }
+func (c *top) table(r *rows) func(io.Writer) error {
+	r.bare = c.bare
+	return c.app.table(c.format, r)
+}

@@ -28,7 +28,7 @@ func newTopContainers(a *app, f *agentFlags) *cobra.Command {
 		return view{list(usage), title, c.table(containerUsageRows(usage, time.Now(), c))}, nil
 	}
 	cmd := c.command(&cobra.Command{
-		Use:   "containers",
+		Use: "containers", Aliases: []string{"container"},
 		Short: "Show what containers use: processor, memory, disk and inodes",
 		Long: `Show what this node's containers use. CPU % is of one core, MEMORY the working set, DISK
 and INODES what the container wrote into its own layer, as crictl stats has them.

@@ -26,7 +26,7 @@ func newTopNode(a *app, f *agentFlags) *cobra.Command {
 	w := &nodeWatch{top: c}
 	c.look = w.look
 	return c.command(&cobra.Command{
-		Use:   "node",
+		Use: "node", Aliases: []string{"nodes", "no"},
 		Short: "Show what the node uses, where its memory goes, and when none is left",
 		Long: `Show what the node uses. Memory that is used is what no process could have now; page cache
 is not counted, since the kernel takes it back. When available memory falls, the page

@@ -48,7 +48,7 @@ func newTopPods(a *app, f *agentFlags) *cobra.Command {
 		return view{list(pods), countOf(int64(len(pods)), "pod") + ", " + of.sum(pods), c.table(podUsageRows(pods, time.Now(), c))}, nil
 	}
 	return c.command(&cobra.Command{
-		Use:   "pods",
+		Use: "pods", Aliases: []string{"pod", "po"},
 		Short: "Show the processor and memory use of pods, against their limits",
 		Long: `Show the processor and memory use of this node's pods: of all containers of a pod
 together. CPU is in thousandths of a core, memory is the working set, both as kubectl

@@ -38,7 +38,7 @@ func newTopProcesses(a *app, f *agentFlags) *cobra.Command {
 		return view{list(processes), title, c.table(processRows(processes, time.Now(), c))}, nil
 	}
 	cmd := c.command(&cobra.Command{
-		Use:   "processes",
+		Use: "processes", Aliases: []string{"process"},
 		Short: "Show the processes with the most memory, and whose they are",
 		Long: fmt.Sprintf(`Show this node's processes with the most memory, and whose container each is. CPU %% is of
 one core, RSS the resident set. The OOM killer takes the one with the most, after ADJ
