@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service fuzz clean
+.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-oom fuzz clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,10 +63,11 @@ test-v2: kubernetes ## Of e2e, what runs in an emulated machine that has only cg
 	fi; \
 	CGO_ENABLED=0 $(GO) build -o bin/vm ./test/vm; \
 	($(CLUSTER) $(GO) run ./up -programs '$(CURDIR)/bin/programs'); \
-	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,memory-cgroup,namespaces,nsenter,root,runc; \
-	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker ./internal/oom/counters ./internal/oom/tree; \
-	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' -run 'TestOneProcess|TestChildren|TestNestedLimits|TestGroupKill|TestRemovedAtOnce|TestNoKill' ./test/oom; \
-	$(CLUSTER) $(GO) test -count=1 -timeout 15m -parallel 8 -run TestKills -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 14m -file $(CURDIR)/bin/programs $(NODE)' .
+	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,bpf,disk,memory-cgroup,namespaces,nsenter,own-machine,root,runc; \
+	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker ./internal/oom/counters ./internal/oom/tree ./internal/oom/victims; \
+	disk=$$(mktemp); trap 'rm -f "$$disk"' EXIT; truncate -s 256M "$$disk"; \
+	$(GO) test -count=1 -timeout 20m -skip TestWitnesses -exec "$(CURDIR)/bin/vm -memory 768 -timeout 19m -disk $$disk" ./test/oom -storm 2; \
+	$(CLUSTER) $(GO) test -count=1 -timeout 25m -parallel 8 -run '^(TestKills|TestAgent)$$' -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 24m -file $(CURDIR)/bin/programs -file $(CURDIR)/deploy $(NODE)' .
 
 cluster: kubernetes ## Hold a cluster until Ctrl-C, for a person
 	@$(CLUSTER) $(GO) run ./up
@@ -111,6 +112,12 @@ bench-scan: ## Measure stella, the floor and the peers on the same images (root,
 bench-service: ## Measure what the service costs beside the scans, and how it takes fifty kills (root, minutes, on a quiet machine)
 	$(GO) run ./bench/servicebench
 	$(GO) test -count=1 -v ./test/storm -alone
+
+bench-oom: ## Measure the agent: from a kill to the ledger, a large log, 500 containers, and other tools on the same kills (root, half an hour, on a quiet machine)
+	$(GO) test -count=1 -v -timeout 1h -run 'TestWitnesses|TestBench' ./test/oom -bench-oom | grep --line-buffered -vE '^(=== | *--- |PASS$$|ok )'
+
+bench-sse: ## Measure what subscribers of a command's output cost, beside three other ways to serve them (a quarter of an hour, on a quiet machine)
+	$(GO) run ./bench/sse
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \

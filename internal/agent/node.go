@@ -273,6 +273,10 @@ func (n *node) count(ctx context.Context) error {
 
 // cgroup is told of each cgroup that comes and goes.
 func (n *node) cgroup(e tree.Event) {
+	if e.Complete {
+		n.counters.Complete()
+		return
+	}
 	if !e.Added {
 		n.counters.Remove(e.Cgroup)
 		n.samples.Remove(e.Cgroup)

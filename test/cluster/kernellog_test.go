@@ -3,8 +3,11 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,7 +59,7 @@ func (l *kernelLog) read(f *os.File) {
 			return
 		}
 		line, _, _ := strings.Cut(string(buf[:n]), "\n")
-		if !strings.Contains(line, "oom-kill:") && !strings.Contains(line, "memory.oom.group") {
+		if !strings.Contains(line, "invoked oom-killer:") && !strings.Contains(line, "oom-kill:") && !strings.Contains(line, groupMark) && !killedLine.MatchString(line) {
 			continue
 		}
 		l.Lock()
@@ -78,6 +81,32 @@ func (l *kernelLog) about(uid, marker string) []string {
 		}
 	}
 	return slices.Clone(found)
+}
+
+// groupMark is in the line that names the cgroup of which all processes are about to be killed.
+const groupMark = "memory.oom.group"
+
+// killedLine is the line of one process that is killed, whatever its cgroup.
+var killedLine = regexp.MustCompile(`Killed process ([0-9]+) \(`)
+
+// groupVictims are the pids that group kills in a pod took, sorted. The line before the mark is the process that was
+// chosen, those behind it the others, and often that one again; the kernel does nothing between them that it tells of.
+func (l *kernelLog) groupVictims(uid string) []int {
+	l.Lock()
+	defer l.Unlock()
+	last, inside := 0, false
+	victims := map[int]bool{}
+	for _, line := range l.lines {
+		if m := killedLine.FindStringSubmatch(line); m != nil {
+			last, _ = strconv.Atoi(m[1])
+		} else {
+			inside = strings.Contains(line, groupMark) && strings.Contains(line, "/pod"+uid)
+		}
+		if inside {
+			victims[last] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(victims))
 }
 
 // wantKills fails unless exactly n victims of a pod are in the log.

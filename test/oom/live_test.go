@@ -140,8 +140,7 @@ func TestPageCache(t *testing.T) {
 	r := newRig(t)
 	r.start()
 	g := r.group("stella-test-cache", cgroup.Limit{Memory: 48 * mib})
-	file := filepath.Join(t.TempDir(), "large")
-	cmd := as(t.Context(), "cache", file, "128")
+	cmd := as(t.Context(), "cache", r.fileOnDisk(), "128")
 	if err := g.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -151,6 +150,28 @@ func TestPageCache(t *testing.T) {
 	path := r.path(g.Dir())
 	pid := r.eater(g, 96)
 	r.expect([]truth{{pid, path, path, 48 * mib}})
+}
+
+// fileOnDisk is a file whose content the kernel can drop from memory: a temporary one, or in a machine of test/vm, where all files are in
+// memory, its disk.
+func (r *rig) fileOnDisk() string {
+	r.Helper()
+	dir := r.TempDir()
+	var at unix.Statfs_t
+	if err := unix.Statfs(dir, &at); err != nil {
+		r.Fatal(err)
+	}
+	if at.Type != unix.TMPFS_MAGIC && at.Type != unix.RAMFS_MAGIC {
+		return filepath.Join(dir, "large")
+	}
+	const disk = "/dev/vda" // of a machine of test/vm with -disk
+	testkit.Need(r.T, testkit.Capability{Name: "disk", How: "set TMPDIR to a directory on a disk", Probe: func() error {
+		if _, err := os.Stat(disk); err == nil && testkit.OwnMachine.Probe() == nil {
+			return nil
+		}
+		return testkit.Missing("temporary files are in memory here")
+	}})
+	return disk
 }
 
 // The cgroup is removed as soon as its only process is dead.

@@ -3,8 +3,10 @@ package oom
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,10 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"stella/internal/cgroup"
 	"stella/internal/client"
 	"stella/internal/oom"
 	"stella/internal/oom/tree"
+	"stella/internal/oom/victims"
 	"stella/internal/testkit"
 )
 
@@ -30,6 +35,8 @@ type rig struct {
 	tree  tree.Hierarchy
 	agent *exec.Cmd
 	asks  *client.Agent
+	// notes is a bpf file system of its own, in which the agent keeps its program; empty is that it has none.
+	notes string
 	// below are the paths of the cgroups that this test made.
 	below []string
 }
@@ -51,6 +58,31 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// takeNotes lets the kernel take notes for the agent, and for nobody else.
+func (r *rig) takeNotes() {
+	r.Helper()
+	dir := r.TempDir()
+	testkit.Need(r.T, testkit.Capability{Name: "bpf", Probe: func() error {
+		if err := unix.Mount("none", dir, "bpf", 0, "mode=0700"); err != nil {
+			return testkit.Missing(err.Error())
+		}
+		r.Cleanup(func() { // with all that is pinned there
+			if err := unix.Unmount(dir, 0); err != nil {
+				r.Error(err)
+			}
+		})
+		v, err := victims.Open(victims.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+		if errors.Is(err, victims.ErrNotHere) {
+			return testkit.Missing(err.Error())
+		}
+		if err != nil {
+			return err
+		}
+		return v.Close()
+	}})
+	r.notes = dir
+}
+
 func (r *rig) socket() string { return filepath.Join(r.dir, "s") }
 
 // start starts the agent, and waits until it answers.
@@ -61,7 +93,7 @@ func (r *rig) start() {
 		r.Fatal(err)
 	}
 	defer log.Close()
-	r.agent = as(context.Background(), "agent", filepath.Join(r.dir, "state"), r.socket())
+	r.agent = as(context.Background(), "agent", filepath.Join(r.dir, "state"), r.socket(), r.notes)
 	r.agent.Stderr = log
 	if err := r.agent.Start(); err != nil {
 		r.Fatal(err)

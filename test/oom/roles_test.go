@@ -1,10 +1,10 @@
 // Package oom kills processes for want of memory, in real cgroups, and holds what
-// stella-agent says of it against what happened.
+// stella-agent says of it against what happened. In a machine of its own (test/vm) it also takes all memory that there is.
 //
-// The test binary plays three parts beside the test itself: the agent (so that it can
+// The test binary plays these parts beside the test itself: the agent (so that it can
 // be killed with -9 as a process of its own, also inside an emulated machine that
-// has nothing but this binary), the eater, which takes memory until it is killed, and the parent, which
-// starts eaters and lives on.
+// has nothing but this binary), the eater, which takes memory until it is killed, the holder, which keeps what it
+// takes, and the parent, which starts eaters and lives on.
 //
 // What really happened, the tests know from wait(2): each victim's parent reports its
 // pid, and that SIGKILL ended it; nothing else sends that signal here. Kills of other tests on the same machine
@@ -13,6 +13,7 @@ package oom
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ func TestMain(m *testing.M) {
 		err = eat(args)
 	case "parent":
 		err = parent(args)
+	case "holder":
+		err = hold(args)
 	case "inside":
 		err = enter(args)
 	case "cache":
@@ -73,11 +76,12 @@ func as(ctx context.Context, role string, args ...string) *exec.Cmd {
 
 // runAgent is the agent: STATE-DIR SOCKET.
 func runAgent(args string) error {
-	dir, socket, _ := strings.Cut(args, " ")
+	dir, rest, _ := strings.Cut(args, " ")
+	socket, notes, _ := strings.Cut(rest, " ")
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	return agent.Run(ctx, agent.Options{
-		Version: "test", StateDir: dir, Socket: socket, NoKubernetes: true,
+		Version: "test", StateDir: dir, Socket: socket, NoKubernetes: true, BPFDir: cmp.Or(notes, dir+"-none"), NoBPF: notes == "",
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}, func() {})
 }
@@ -91,7 +95,7 @@ func eat(args string) error {
 		return err
 	}
 	// What fills a tmpfs has little memory of its own, and its parent would be chosen.
-	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil {
+	if err := os.WriteFile(scoreAdj, []byte("1000"), 0); err != nil {
 		return err
 	}
 	const step = 1 << 20
@@ -109,14 +113,25 @@ func eat(args string) error {
 		}
 		return errors.New("there was memory for all of it")
 	}
-	mem, err := unix.Mmap(-1, 0, n*step, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err := take(n * step); err != nil {
+		return err
+	}
+	return errors.New("there was memory for all of it")
+}
+
+// scoreAdj is what the kernel adds to a process's score, in thousandths of the memory that there is.
+const scoreAdj = "/proc/self/oom_score_adj"
+
+// take takes bytes of memory for as long as this process lives.
+func take(size int) error {
+	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return err
 	}
 	for i := 0; i < len(mem); i += os.Getpagesize() {
 		mem[i] = 1
 	}
-	return errors.New("there was memory for all of it")
+	return nil
 }
 
 // parent starts eaters: WAY COUNT KIND MIB. WAY is each, one after the other, or once, all together. It prints a line

@@ -1,6 +1,7 @@
 package oom
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,47 +15,70 @@ import (
 
 const (
 	stormGroups = 100
-	stormKills  = 10 // of each
 	stormTime   = 10 * time.Second
 	stormLimit  = 16 * mib
 	// firstLook is after what time an agent has looked at all cgroups (internal/oom/ledger/join).
 	firstLook = 12 * time.Second
 )
 
+// stormKills are the kills of each cgroup in a storm. An emulated machine makes some thirteen a second.
+var stormKills = flag.Int("storm", 10, "`kills` of each of the hundred cgroups of a storm")
+
 // A thousand kills in ten seconds over a hundred cgroups: the kernel logs the cgroup of
-// some twenty of them.
+// some twenty of them. All else is in what the kernel noted, and without notes in what the agent saw.
 func TestStorm(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.expectStorm(r.storm(func(int) {}))
+	both(t, func(r *rig) []truth {
+		return r.storm(func(int) {})
+	})
 }
 
 // The agent is killed with -9 five times in the storm, and started again.
 func TestStormRestarts(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	r.expectStorm(r.storm(func(done int) {
-		if done > 0 && done%(stormGroups*stormKills/6) == 0 {
-			r.kill()
-			r.start()
-		}
-	}))
+	both(t, func(r *rig) []truth {
+		return r.storm(func(done int) {
+			if done > 0 && done%(stormGroups**stormKills/6) == 0 {
+				r.kill()
+				r.start()
+			}
+		})
+	})
 }
 
 // The agent is stopped for the first half of the storm. What the kernel logged of that half is longer than its
-// ring (128 KiB here), so that of some victims only the counters are left: so many kills, in that cgroup.
+// ring (128 KiB here): of those victims only the notes are left, and without notes the counters: so many kills, in that cgroup.
 func TestStormHalf(t *testing.T) {
-	r := newRig(t)
-	r.start()
-	time.Sleep(firstLook) // so that it knows what its counters were before
-	r.expectStorm(r.storm(func(done int) {
-		switch done {
-		case 0:
-			r.stop()
-		case stormGroups * stormKills / 2:
-			r.start()
+	both(t, func(r *rig) []truth {
+		time.Sleep(firstLook) // so that it knows what its counters were before
+		return r.storm(func(done int) {
+			switch done {
+			case 0:
+				r.stop()
+			case stormGroups * *stormKills / 2:
+				r.start()
+			}
+		})
+	})
+}
+
+// both has a storm with a kernel that notes its victims, of which everything has to be right, and with one that
+// does not.
+func both(t *testing.T, storm func(*rig) []truth) {
+	t.Run("notes", func(t *testing.T) {
+		r := newRig(t)
+		r.takeNotes()
+		r.start()
+		want := storm(r)
+		for _, k := range r.expect(want) {
+			if k.Confidence != oom.Certain {
+				t.Errorf("pid %d is %s: %s", k.Process.PID, k.Confidence, k.Doubt)
+			}
 		}
-	}))
+	})
+	t.Run("no notes", func(t *testing.T) {
+		r := newRig(t)
+		r.start()
+		r.expectStorm(storm(r))
+	})
 }
 
 // storm kills, and calls at with how many were killed before, from one goroutine.
@@ -66,8 +90,8 @@ func (r *rig) storm(at func(done int)) []truth {
 		g := r.group(fmt.Sprintf("stella-test-storm-%03d", i), cgroup.Limit{Memory: stormLimit})
 		groups, paths = append(groups, g), append(paths, r.path(g.Dir()))
 	}
-	const all = stormGroups * stormKills
-	tick := time.NewTicker(stormTime / all)
+	all := stormGroups * *stormKills
+	tick := time.NewTicker(stormTime / (stormGroups * 10))
 	defer tick.Stop()
 	want := make([]truth, all)
 	work, _ := errgroup.WithContext(r.Context())

@@ -192,3 +192,16 @@ func expected(t *testing.T, k *corpus.Kill, got *oom.Report, page int64) map[str
 	}
 	return m
 }
+
+// What is measured with is read right.
+func TestLong(t *testing.T) {
+	var log bytes.Buffer
+	kills, err := corpus.Long(&log, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := read(t, corpus.Case{}, log.Bytes())
+	if len(got) != kills || kills < 3 {
+		t.Errorf("%d kills, want %d", len(got), kills)
+	}
+}

@@ -75,6 +75,8 @@ type Counters struct {
 	// noOwn says that the kernel has no memory.events.local.
 	noOwn  bool
 	closed bool
+	// complete says that all cgroups that there are have been added.
+	complete bool
 	// failed is why Run ended, other than by its context.
 	failed error
 }
@@ -223,7 +225,7 @@ func (c *Counters) watch(ctx context.Context) error {
 }
 
 // Add begins to watch a cgroup. Those above it must have been added before, as
-// [tree.Hierarchy.Watch] does. It may be called before and while Run runs.
+// [tree.Hierarchy.Watch] does. It may be called before and while Run runs. After those that there are comes [Counters.Complete].
 func (c *Counters) Add(cg tree.Cgroup) {
 	// Whoever answers may wait for a lock that is held during Lookup.
 	base, told := c.o.Baseline(cg.Path, cg.ID)
@@ -246,6 +248,15 @@ func (c *Counters) Add(cg tree.Cgroup) {
 	c.order = append(c.order, g)
 	c.arm(g) // before its first look, so that nothing falls between
 	c.lookAt(g, time.Now())
+}
+
+// Complete says that all cgroups that there are have been added, as [tree.Event] does. Until then what a cgroup
+// counted beyond the known ones below it can be of one that is about to be added, and nothing is told of it.
+func (c *Counters) Complete() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.complete = true
+	c.round.owed = max(c.round.owed, roundsAfterRise)
 }
 
 // Remove ends the watch of a cgroup that was removed.

@@ -79,9 +79,12 @@ func (p part) watch(o counters.Options) *witness {
 	})
 	wg.Go(func() {
 		err := p.Watch(ctx, o.Log, func(e tree.Event) {
-			if e.Added {
+			switch {
+			case e.Complete:
+				c.Complete()
+			case e.Added:
 				c.Add(e.Cgroup)
-			} else {
+			default:
 				c.Remove(e.Cgroup)
 			}
 		})

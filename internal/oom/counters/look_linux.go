@@ -78,7 +78,7 @@ func (c *Counters) first(g *group, now time.Time) error {
 		// now, and for that those beside this one.
 		c.lookUp(g.above, now)
 		for _, b := range g.above.below {
-			if b.known {
+			if b.known && c.complete {
 				c.lookAt(b, now)
 			}
 		}

@@ -184,6 +184,10 @@ func (k *kernel) observe(before *observer) *observer {
 // deliver hands an event on as a watch does, which looks at what is there now before it tells, and tells of
 // what is below a new cgroup too.
 func (o *observer) deliver(k *kernel, e tree.Event) {
+	if e.Complete {
+		o.Complete()
+		return
+	}
 	now := k.ids[e.Path]
 	if old, known := o.known[e.Path]; known && old.ID != now {
 		for _, path := range slices.Backward(slices.Sorted(maps.Keys(o.known))) { // those below first
@@ -242,6 +246,7 @@ func TestKillFoundLateHidesNoOther(t *testing.T) {
 	}
 	kill("/top")
 	o := k.observe(nil)
+	o.Complete()
 	for range 3 {
 		o.tickOnce()
 	}
@@ -260,6 +265,37 @@ func TestKillFoundLateHidesNoOther(t *testing.T) {
 	o.close(nil)
 }
 
+// After a start, kills below are nobody's only when all cgroups are known, however long that takes.
+func TestStartTakesLong(t *testing.T) {
+	k := newKernel(t, 1)
+	k.make("/top/c0")
+	before := k.observe(nil)
+	for _, e := range k.events {
+		before.deliver(k, e)
+	}
+	before.Complete()
+	before.close(nil)
+	k.kill("/top/c0")
+	k.finish()
+	o := k.observe(before)
+	o.Add(k.cgroup("/top"))
+	for range 3 {
+		o.tickOnce()
+	}
+	if o.told != 0 {
+		t.Errorf("told %d kills before the cgroup was known that had them", o.told)
+	}
+	o.Add(k.cgroup("/top/c0"))
+	o.Complete()
+	for range 3 {
+		o.tickOnce()
+	}
+	if o.told != 1 || o.totals[fmt.Sprint("/top/c0", k.ids["/top/c0"])] != 1 {
+		t.Errorf("told %d kills of 1: %v", o.told, o.totals)
+	}
+	o.close(nil)
+}
+
 // Whatever comes and goes, however late it is made known, and whenever this process is
 // started anew: in the end each kill was told once, and never one too many.
 func TestEachKillIsToldOnce(t *testing.T) {
@@ -274,6 +310,7 @@ func TestEachKillIsToldOnce(t *testing.T) {
 	for _, seed := range seeds {
 		k := newKernel(t, seed)
 		o := k.observe(nil)
+		k.events = append(k.events, tree.Event{Complete: true})
 		for range 120 {
 			switch n := k.random.IntN(10); {
 			case n < 5:
@@ -311,6 +348,7 @@ func TestEachKillIsToldOnce(t *testing.T) {
 						}
 					}
 				}
+				k.events = append(k.events, tree.Event{Complete: true})
 			}
 			if o.told > k.killed {
 				t.Fatalf("seed %d: told %d kills of %d", seed, o.told, k.killed)

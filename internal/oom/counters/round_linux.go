@@ -105,7 +105,7 @@ func (c *Counters) goRound(now time.Time) bool {
 	}
 	c.round.next, c.round.left = 0, 0
 	c.round.owed--
-	if c.nested && c.settle(now) {
+	if c.nested && c.complete && c.settle(now) {
 		c.round.owed = max(c.round.owed, 1)
 	}
 	if c.round.owed == 0 {

@@ -39,7 +39,7 @@ func TestSameLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	much := strings.Repeat(strings.Join(noise, "\n")+"\n", 2000)
+	much := strings.Repeat(strings.Join(corpus.Noise, "\n")+"\n", 2000)
 	for _, c := range cases {
 		if strings.HasSuffix(c.File, ".gz") {
 			continue

@@ -201,8 +201,8 @@ func TestBounds(t *testing.T) {
 // Lines that have nothing to do with it cost nothing.
 func TestNoAllocations(t *testing.T) {
 	var r kmsg.Reports
-	lines := make([][]byte, len(noise))
-	for i, n := range noise {
+	lines := make([][]byte, len(corpus.Noise))
+	for i, n := range corpus.Noise {
 		lines[i] = []byte(n)
 	}
 	one := func() {

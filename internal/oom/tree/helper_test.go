@@ -32,6 +32,7 @@ func (r *recorder) event(e tree.Event) {
 	r.events = append(r.events, e)
 	old, known := r.alive[e.Path]
 	switch {
+	case e.Complete:
 	case e.Added && known:
 		r.faults = append(r.faults, fmt.Sprintf("%q was added twice", e.Path))
 	case !e.Added && (!known || old.ID != e.ID):

@@ -47,6 +47,8 @@ type Cgroup struct {
 // Event tells that a cgroup is there, or is there no longer.
 type Event struct {
 	Added bool
+	// Complete is of no cgroup: all that were there when the watch began have been told.
+	Complete bool
 	Cgroup
 }
 

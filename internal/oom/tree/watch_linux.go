@@ -62,7 +62,7 @@ type watcher struct {
 // limits are the bounds, which tests make small.
 type limits struct{ cgroups, watches int }
 
-// Watch tells of all cgroups that there are, those above before those below, and then
+// Watch tells of all cgroups that there are, those above before those below, that these were all, and then
 // of each new and each removed one as it happens, until ctx ends; that is no error.
 // It calls each from one goroutine and waits for it, so each must be quick.
 //
@@ -89,6 +89,7 @@ func (h Hierarchy) watch(ctx context.Context, log *slog.Logger, each func(Event)
 	w.root = &node{wd: unwatched, Cgroup: Cgroup{Path: h.Root, Dir: h.Mount, ID: id, Version: h.Version, Existed: true}}
 	w.insert(w.root)
 	w.scan(w.root, true)
+	each(Event{Complete: true})
 	if err := w.run(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("watch the cgroups below %s: %w", h.Mount, err)
 	}

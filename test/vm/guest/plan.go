@@ -33,8 +33,9 @@ const (
 
 // KernelArgs are the kernel's parameters: only v2 cgroups, pressure figures,
 // and an oops or a panic ends the machine at once. From quiet on the kernel
-// prints errors only; see consoleLevel.
-const KernelArgs = "console=ttyS0 quiet cgroup_no_v1=all psi=1 tsc=reliable clocksource=tsc oops=panic panic=-1"
+// prints errors only; see consoleLevel. The last means nothing to the kernel: by it
+// a test knows that the machine is its own (testkit.OwnMachine).
+const KernelArgs = "console=ttyS0 quiet cgroup_no_v1=all psi=1 tsc=reliable clocksource=tsc oops=panic panic=-1 stella.vm"
 
 // Plan says what to run.
 type Plan struct {

@@ -145,8 +145,11 @@ func (j *Joiner) noted(it *item, seen Seen) {
 		k.Cgroup, it.How = seen.Cgroup, HowNoted
 	}
 	// A line without a header does not say that it was the node only where it was a cgroup's limit.
-	if it.limitUnknown() && seen.Limit.Scope != oom.ScopeNode {
+	switch {
+	case it.limitUnknown() && seen.Limit.Scope != oom.ScopeNode:
 		k.Limit = seen.Limit
+	case k.Limit.Bytes == 0 && k.Limit.Cgroup != "" && k.Limit.Cgroup == seen.Limit.Cgroup:
+		k.Limit.Bytes = seen.Limit.Bytes // the log has lost the beginning of the report
 	}
 	if k.Cgroup == seen.Cgroup {
 		it.witness(oom.WitnessBPF)

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"stella/internal/testkit"
 )
 
 // childEnv makes the test binary do something else instead of testing.
@@ -55,6 +57,12 @@ func TestOnlyCgroupV2(t *testing.T) {
 		t.Errorf("there is cgroup v1:\n%s", mounts)
 	}
 	read(t, "/proc/pressure/memory")
+}
+
+func TestOwnMachine(t *testing.T) {
+	if err := testkit.OwnMachine.Probe(); err != nil {
+		t.Error(err)
+	}
 }
 
 // The whole way of a kill: a limit, its counter, and the kernel log.
