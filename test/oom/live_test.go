@@ -114,6 +114,9 @@ func TestForkStorm(t *testing.T) {
 	r.expect(r.truths(f, 12, r.path(g.Dir()), r.path(g.Dir()), 96*mib))
 }
 
+// headerTime is for how long the kernel counts the headers that it logs, ten at most (mm/oom_kill.c).
+const headerTime = 5 * time.Second
+
 // Memory that a process put into a tmpfs stays when it is killed; the next one dies for it, too.
 func TestTmpfs(t *testing.T) {
 	r := newRig(t)
@@ -127,6 +130,7 @@ func TestTmpfs(t *testing.T) {
 		}
 	})
 	r.start()
+	time.Sleep(headerTime) // what was used is in the header, and other tests may have used those up
 	g := r.group("stella-test-tmpfs", cgroup.Limit{Memory: 64 * mib})
 	f := r.parent(g, "each", "1", mount, "128")
 	got := r.expect(r.truths(f, 1, r.path(g.Dir()), r.path(g.Dir()), 64*mib))
