@@ -109,11 +109,13 @@ var layers = []layer{
 	{"command line", "stella/internal/cli", 5, true},
 	{"server", "stella/internal/server", 5, true},
 	{"agent", "stella/internal/agent", 5, true},
+	{"rdev server", "stella/internal/rdevserver", 5, true},
 	{"client", "stella/internal/client", 4, true},
 	{"domain scanner", "stella/internal/scanner", 3, true}, // many scans, over scan
 	{"domain scan", "stella/internal/scan", 2, true},
 	{"domain doctor", "stella/internal/doctor", 2, true},
 	{"domain oom", "stella/internal/oom", 2, true},
+	{"domain rdev", "stella/internal/rdev", 2, true},
 	{"leaf", "stella/internal/", 1, true},
 }
 

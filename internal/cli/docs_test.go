@@ -53,7 +53,7 @@ func TestExitCodes(t *testing.T) {
 		}
 		seen[m.Code] = true
 	}
-	for _, c := range []ExitCode{ExitOK, ExitFailed, ExitUsage, ExitPolicy, ExitAuth, ExitPartial, ExitMemory, ExitInterrupted} {
+	for _, c := range []ExitCode{ExitOK, ExitFailed, ExitUsage, ExitPolicy, ExitAuth, ExitPartial, ExitMemory, ExitTimeout, ExitNotRun, ExitInterrupted} {
 		if !seen[c] {
 			t.Errorf("exit code %d is not in the table", c)
 		}
@@ -76,7 +76,8 @@ func markdownExitCodes(w io.Writer) error {
 
 const exitCodesIntro = `# Exit codes
 
-Every command of ` + "`stella`" + ` ends with one of these. The table is made from
+Every command of ` + "`stella`" + ` ends with one of these; ` + "`stella rdev run`" + ` ends as the command that it
+runs does. The table is made from
 ` + "`internal/cli/exit.go`" + ` by ` + "`make docs`" + `, and a test compares the two.
 
 | code | name | meaning | what next |
@@ -92,6 +93,14 @@ caught; temporary files have no names, so none are left behind, and finished lay
 stay in the cache.
 
 Commands that go on until they are interrupted (` + "`--watch`, `--follow`" + `) end with 0 then.
+
+` + "`stella rdev run`" + ` ends with the exit code of the command that it runs, as a shell says it: 128 and the
+number of the signal that ended it, so 137 where the kernel killed it for want of memory. 124, as of
+timeout(1), is that its time was over. What goes wrong before the command runs, or keeps its end from being
+known, is 125 and not 1 or 4, so that those are the command's; a wrong command line is 2. Where the
+reader of standard output goes away, the command is cancelled, and the code is 141. After Ctrl-C it is 130 if
+the command was cancelled, and else the command's own.
+
 ` + "`stella doctor`" + ` ends with 0 when nothing failed, also where checks warn or could not tell;
 its result says so.
 `
@@ -150,7 +159,8 @@ Environment: ` + "`DOCKER_CONFIG`" + ` names the directory with registry credent
 directory for temporary files, ` + "`XDG_CACHE_HOME`" + ` the parent of the cache,
 ` + "`SOURCE_DATE_EPOCH`" + ` the time that documents state, ` + "`NO_COLOR`" + ` turns colours off.
 ` + "`STELLA_SERVER`" + ` names the scanner service, ` + "`STELLA_API_KEY`" + ` is the key for it;
-` + "`STELLA_AGENT`" + ` names the agent.
+` + "`STELLA_AGENT`" + ` names the agent. ` + "`STELLA_RDEV`" + ` names the rdev-api, ` + "`STELLA_RDEV_KEY`" + ` is the key for
+it, and ` + "`STELLA_RDEV_PROJECT`" + ` names a project of it.
 `
 
 // markdownConfiguration writes the settings of the scanner service as Markdown. The

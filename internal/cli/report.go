@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"stella/internal/client"
+	"stella/internal/rdev"
 	"stella/internal/scan"
 	"stella/internal/scan/image"
 	"stella/internal/scanner"
@@ -18,6 +19,9 @@ import (
 // and returns the exit code for it.
 func (a *app) report(ctx context.Context, err error) ExitCode {
 	code := codeOf(ctx, err)
+	if exit, ok := errors.AsType[*exitError](err); ok && exit.cause == nil {
+		return code
+	}
 	if code == ExitInterrupted {
 		fmt.Fprintf(a.console, "stella: %s\n", sentence("interrupted", a.resume()))
 		return code
@@ -39,14 +43,17 @@ func codeOf(ctx context.Context, err error) ExitCode {
 	var usage *usageError
 	var partial *partialError
 	var job *jobError
+	var exit *exitError
 	switch {
+	case errors.As(err, &exit):
+		return exit.code
 	case errors.As(err, &usage):
 		return ExitUsage
 	case ctx.Err() != nil:
 		return ExitInterrupted
-	case errors.Is(err, scanner.ErrInvalid):
+	case errors.Is(err, scanner.ErrInvalid), errors.Is(err, rdev.ErrInvalid):
 		return ExitUsage
-	case errors.Is(err, image.ErrAuth), errors.Is(err, scanner.ErrDenied):
+	case errors.Is(err, image.ErrAuth), errors.Is(err, scanner.ErrDenied), errors.Is(err, rdev.ErrDenied):
 		return ExitAuth
 	case errors.Is(err, scan.ErrMemory), errors.As(err, &job) && job.memory():
 		return ExitMemory

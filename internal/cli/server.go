@@ -65,9 +65,12 @@ func find(sockets []string) (endpoint, bool) {
 	return endpoint{}, false
 }
 
-// sockets are where a service of this machine listens: this user's own first.
-func sockets(getenv func(string) string) []string {
-	all := []string{scanner.Socket(os.Geteuid(), getenv("XDG_RUNTIME_DIR")), scanner.Socket(0, "")}
+// sockets are where a service of this machine listens.
+func sockets(getenv func(string) string) []string { return ownFirst(scanner.Socket, getenv) }
+
+// ownFirst are the sockets of what this user started, and of what root did.
+func ownFirst(socket func(uid int, runtimeDir string) string, getenv func(string) string) []string {
+	all := []string{socket(os.Geteuid(), getenv("XDG_RUNTIME_DIR")), socket(0, "")}
 	if all[0] == "" || all[0] == all[1] {
 		return all[1:]
 	}

@@ -17,6 +17,7 @@ import (
 
 	"stella/internal/client"
 	"stella/internal/oom"
+	"stella/internal/rdev"
 	"stella/internal/scanner"
 )
 
@@ -35,6 +36,8 @@ type up struct {
 	socket      string
 	agentSocket string
 	noAgent     bool
+	rdevSocket  string
+	noRdev      bool
 }
 
 // daemon is one of the programs that "stella up" runs.
@@ -45,17 +48,18 @@ type daemon struct {
 
 func newUp(a *app) *cobra.Command {
 	runtimeDir := a.getenv("XDG_RUNTIME_DIR")
-	c := &up{app: a, socket: scanner.Socket(os.Geteuid(), runtimeDir), agentSocket: oom.Socket(os.Geteuid(), runtimeDir)}
+	c := &up{app: a, socket: scanner.Socket(os.Geteuid(), runtimeDir), agentSocket: oom.Socket(os.Geteuid(), runtimeDir), rdevSocket: rdev.Socket(os.Geteuid(), runtimeDir)}
 	cmd := &cobra.Command{
 		Use:   "up [-- FLAGS OF STELLAD]",
-		Short: "Start the scanner service and the agent on this machine, until Ctrl-C",
-		Long: `Start stellad, the scanner service, and stella-agent, which catches OOM kills, on this
-machine, and say how to use them. They need nothing else: jobs, results and kills are kept in
-their own files, and go on where they were after the next start. An agent that runs here
-already is left alone. What follows -- goes to stellad; "stellad --help" lists it.`,
+		Short: "Start the scanner service, the agent and rdev-api on this machine, until Ctrl-C",
+		Long: `Start stellad, the scanner service, stella-agent, which catches OOM kills, and rdev-api, which
+runs commands in the current directory, on this machine, and say how to use them. They need
+nothing else: jobs, results, kills and what commands printed are kept in their own files, and
+go on where they were after the next start. An agent or rdev-api that runs here already is
+left alone. What follows -- goes to stellad; "stellad --help" lists it.`,
 		Example: `  stella up
   stella up -- --data-dir ./data --worker-memory 8Gi
-  stella up --no-agent -- --listen 127.0.0.1:8443`,
+  stella up --no-agent --no-rdev -- --listen 127.0.0.1:8443`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && cmd.ArgsLenAtDash() != 0 {
 				return usagef(cmd, "%q takes no arguments but those behind --", cmd.CommandPath())
@@ -70,7 +74,9 @@ already is left alone. What follows -- goes to stellad; "stellad --help" lists i
 	flags := cmd.Flags()
 	flags.StringVar(&c.socket, "socket", c.socket, "`path` of the scanner service's Unix socket for commands on this machine")
 	flags.StringVar(&c.agentSocket, "agent-socket", c.agentSocket, "`path` of the agent's")
-	flags.BoolVar(&c.noAgent, "no-agent", false, "start the scanner service alone")
+	flags.BoolVar(&c.noAgent, "no-agent", false, "do not start the agent")
+	flags.StringVar(&c.rdevSocket, "rdev-socket", c.rdevSocket, "`path` of rdev-api's")
+	flags.BoolVar(&c.noRdev, "no-rdev", false, "do not start rdev-api")
 	return cmd
 }
 
@@ -82,16 +88,11 @@ func (c *up) run(ctx context.Context, args []string) error {
 	if knock(ctx, endpoint{address: "unix://" + service.socket}) == nil {
 		return fmt.Errorf("a scanner service listens on %s already; use that, or give this one another --socket", service.socket)
 	}
-	daemons := []daemon{service}
-	if !c.noAgent {
-		agent, err := newDaemon("agent", "stella-agent", c.agentSocket, nil)
-		if err != nil {
-			return fmt.Errorf("%w; or leave it out with --no-agent", err)
-		}
-		if knock(ctx, endpoint{address: "unix://" + agent.socket}) != nil {
-			daemons = append(daemons, agent)
-		}
+	daemons, err := c.beside(ctx)
+	if err != nil {
+		return err
 	}
+	daemons = append(daemons, service)
 	running, ctx := errgroup.WithContext(ctx)
 	for _, d := range daemons {
 		running.Go(func() error { return d.run(ctx, c.app.console) })
@@ -106,6 +107,37 @@ func (c *up) run(ctx context.Context, args []string) error {
 	stop()
 	<-told
 	return err
+}
+
+// beside are the daemons to start with the scanner service: those that do not run already.
+func (c *up) beside(ctx context.Context) ([]daemon, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("which directory this is, whose commands rdev-api is to run: %w", err)
+	}
+	var daemons []daemon
+	for _, d := range []struct {
+		without               bool
+		what, program, socket string
+		args                  []string
+		flag                  string // leaves it out
+	}{
+		{c.noAgent, "agent", "stella-agent", c.agentSocket, nil, "--no-agent"},
+		// Without its port: commands on this machine need none, and others often have 8080 in use.
+		{c.noRdev, "rdev-api", "rdev-api", c.rdevSocket, []string{"--project", here, "--listen", ""}, "--no-rdev"},
+	} {
+		if d.without {
+			continue
+		}
+		one, err := newDaemon(d.what, d.program, d.socket, d.args)
+		if err != nil {
+			return nil, fmt.Errorf("%w; or leave it out with %s", err, d.flag)
+		}
+		if knock(ctx, endpoint{address: "unix://" + one.socket}) != nil {
+			daemons = append(daemons, one)
+		}
+	}
+	return daemons, nil
 }
 
 // newDaemon finds a program: the one beside this, or on the PATH.
@@ -182,10 +214,10 @@ func (c *up) tell(ctx context.Context, socket string) {
 The scanner service runs. Workers: %s, %s for all.
   stella scan image debian:12%[3]s
   stella scanner workers stats --watch%[3]s
-  stella doctor%[3]s%[4]s
+  stella doctor%[3]s%[4]s%[5]s
 Ctrl-C ends it; what waits goes on after the next start.
 
-`, strings.Join(pools, ", "), sizeText(status.Memory), server, c.agentLines())
+`, strings.Join(pools, ", "), sizeText(status.Memory), server, c.agentLines(), c.rdevLines())
 }
 
 // agentLines say how to use the agent.
@@ -198,4 +230,16 @@ func (c *up) agentLines() string {
 		agent = " --agent unix://" + c.agentSocket
 	}
 	return fmt.Sprintf("\nThe agent catches OOM kills.\n  stella oom list --last 7d%[1]s\n  stella top containers --watch%[1]s", agent)
+}
+
+// rdevLines say how to run commands.
+func (c *up) rdevLines() string {
+	if c.noRdev {
+		return ""
+	}
+	service := ""
+	if c.rdevSocket != rdev.Socket(os.Geteuid(), c.app.getenv("XDG_RUNTIME_DIR")) {
+		service = " --rdev unix://" + c.rdevSocket
+	}
+	return fmt.Sprintf("\nrdev-api runs commands in this directory.\n  stella rdev run%[1]s -- make test\n  stella rdev ps%[1]s", service)
 }

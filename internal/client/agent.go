@@ -11,7 +11,9 @@ import (
 	"stella/internal/sse"
 )
 
-var nodeAgent = peer{name: "stella-agent", start: "start one as root with stella-agent or stella up, or give the address of one that runs"}
+var nodeAgent = peer{
+	name: "stella-agent", start: "start one as root with stella-agent or stella up, or give the address of one that runs", refused: refusedByScanner,
+}
 
 // Agent talks to the agent of one node. It may be used by several goroutines.
 type Agent struct{ c *Client }
@@ -54,9 +56,9 @@ func (a *Agent) Kill(ctx context.Context, id string) (oom.Kill, error) {
 // fn, and comes back by itself when the connection breaks.
 func (a *Agent) Watch(ctx context.Context, after string, fn func(oom.KillEvent) error) error {
 	r := request{method: http.MethodGet, path: "/v1/kills/events", accept: sse.ContentType, lastID: after}
-	return a.c.follow(ctx, r, func(data []byte) (bool, error) {
+	return a.c.follow(ctx, r, func(sent sse.Event) (bool, error) {
 		var e oom.KillEvent
-		if err := json.Unmarshal(data, &e); err != nil {
+		if err := json.Unmarshal(sent.Data, &e); err != nil {
 			return false, a.c.strange(err)
 		}
 		return false, fn(e)

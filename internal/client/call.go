@@ -21,6 +21,7 @@ type request struct {
 	body   any // nil for none; sent as JSON
 	accept string
 	lastID string // for a stream: the last event that was seen
+	once   string // idempotency key, which makes a repetition the same request; empty for none
 	// again says that doing it twice is as good as once.
 	again bool
 }
@@ -103,6 +104,9 @@ func (c *Client) headers(req *http.Request, r request) {
 	}
 	if r.lastID != "" {
 		req.Header.Set("Last-Event-ID", r.lastID)
+	}
+	if r.once != "" {
+		req.Header.Set("Idempotency-Key", r.once)
 	}
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.key)

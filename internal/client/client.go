@@ -1,14 +1,14 @@
-// Package client talks to a scanner service: the HTTP API of docs/http-api.md, over a
-// Unix socket or TCP.
+// Package client talks to this project's services over a Unix socket or TCP: [Client] to a scanner service,
+// by the HTTP API of docs/http-api.md, [Agent] to a node's agent, and [Rdev] to an rdev-api (docs/rdev.md).
 //
-// A [Client] has a method for each thing that the service does. Their errors are
+// They have a method for each thing that the service does. Their errors are
 // those that the service made: errors.Is tells [scanner.ErrNotFound] and its like
 // apart as it does on the server. Where there is no server, the error matches
 // [ErrNoServer] and says what to do.
 //
 // What only reads is tried again when the connection breaks or the server is busy, and so
-// is [Client.Submit], since requests for one digest share a job. (An image without a
-// digest, from an archive or a directory, may so be scanned twice.) Nothing else is
+// is [Client.Submit], since requests for one digest share a job (an image without a
+// digest, from an archive or a directory, may so be scanned twice), and [Rdev.Run]. Nothing else is
 // tried again, unless the server refused it unread. A server that cannot be reached in the
 // first place is not waited for.
 package client
@@ -65,9 +65,13 @@ type peer struct {
 	name string
 	// start says how somebody gets one.
 	start string
+	// refused makes the error of an answer that is no success; nil is that the status says nothing about the request.
+	refused func(status int, text string) error
 }
 
-var scannerService = peer{name: "scanner service", start: "start one with stella up, or give the address of one that runs"}
+var scannerService = peer{
+	name: "scanner service", start: "start one with stella up, or give the address of one that runs", refused: refusedByScanner,
+}
 
 // New makes a client of a scanner service. It does not connect: the first request does.
 func New(o Options) (*Client, error) { return dial(o, scannerService) }

@@ -122,7 +122,7 @@ func TestStrangeAnswers(t *testing.T) {
 		want string
 		kind error
 	}{
-		"a page":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, "<html>") }, "is that a scanner service", scanner.ErrNotFound},
+		"a page":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); io.WriteString(w, "<html>") }, "does the scanner service listen there?", scanner.ErrNotFound},
 		"success":    {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "<html>") }, "does not understand", nil},
 		"a teapot":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(418) }, "418", nil},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "302", nil},

@@ -80,21 +80,25 @@ type problem struct {
 	} `json:"errors"`
 }
 
-// kind is what a status says about an error. It is the inverse of the server's table.
-func kind(status int) error {
+// refusedByScanner makes the error of a status; nil where that says nothing about the request. It is the
+// inverse of the server's table.
+func refusedByScanner(status int, text string) error {
+	var kind error
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
-		return scanner.ErrInvalid
+		kind = scanner.ErrInvalid
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return scanner.ErrDenied
+		kind = scanner.ErrDenied
 	case http.StatusNotFound:
-		return scanner.ErrNotFound
+		kind = scanner.ErrNotFound
 	case http.StatusConflict:
-		return scanner.ErrConflict
+		kind = scanner.ErrConflict
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return scanner.ErrUnavailable
+		kind = scanner.ErrUnavailable
+	default:
+		return nil
 	}
-	return nil
+	return &scanner.Error{Kind: kind, Message: text}
 }
 
 // refusal makes an error of an answer that is not what was asked for. It does not close the body.
@@ -103,7 +107,7 @@ func (c *Client) refusal(resp *http.Response) error {
 	status := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	var p problem
 	if json.Unmarshal(body, &p) != nil || p.Detail == "" {
-		p.Detail = fmt.Sprintf("%s answered %s; is that a %s?", c.address, status, c.peer.name)
+		p.Detail = fmt.Sprintf("%s answered %s; does the %s listen there?", c.address, status, c.peer.name)
 	}
 	text := clean(p.Detail)
 	for _, e := range p.Errors {
@@ -111,8 +115,8 @@ func (c *Client) refusal(resp *http.Response) error {
 			text += fmt.Sprintf("; %s: %s", clean(e.Location), clean(e.Message))
 		}
 	}
-	if k := kind(resp.StatusCode); k != nil {
-		return &scanner.Error{Kind: k, Message: clip(text)}
+	if err := c.peer.refused(resp.StatusCode, clip(text)); err != nil {
+		return err
 	}
 	return fmt.Errorf("the %s at %s failed (%s): %s", c.peer.name, c.address, status, clip(text))
 }

@@ -20,6 +20,9 @@ const (
 	// idleTimeout is how long a stream may be silent: the server sends a heartbeat
 	// every 15 seconds, and an SBOM without pause.
 	idleTimeout = 60 * time.Second
+	// aliveTime is after what time a stream was well though no event came: there were
+	// heartbeats. Servers end each connection after a while.
+	aliveTime = 2 * idleTimeout
 	// maxLine is the most bytes of a line of the log, as JSON.
 	maxLine = sse.MaxEvent
 )
@@ -36,9 +39,9 @@ func (c *Client) Events(ctx context.Context, id, after int64, fn func(scanner.Ev
 		last = strconv.FormatInt(after, 10)
 	}
 	r := request{method: http.MethodGet, path: jobPath(id) + "/events", accept: sse.ContentType, lastID: last}
-	return c.follow(ctx, r, func(data []byte) (bool, error) {
+	return c.follow(ctx, r, func(sent sse.Event) (bool, error) {
 		var e scanner.Event
-		if err := json.Unmarshal(data, &e); err != nil {
+		if err := json.Unmarshal(sent.Data, &e); err != nil {
 			return false, c.strange(err)
 		}
 		return e.Kind == scanner.EventEnded, fn(e)
@@ -64,7 +67,7 @@ func (c *Client) Logs(ctx context.Context, f scanner.LogFilter, follow bool, fn 
 	}
 	if follow {
 		q.Set("follow", "true")
-		return c.follow(ctx, request{method: http.MethodGet, path: "/v1/logs", query: q, accept: sse.ContentType}, one)
+		return c.follow(ctx, request{method: http.MethodGet, path: "/v1/logs", query: q, accept: sse.ContentType}, func(e sse.Event) (bool, error) { return one(e.Data) })
 	}
 	return c.read(ctx, get("/v1/logs", q), func(body io.Reader) error {
 		lines := bufio.NewScanner(body)
@@ -110,17 +113,21 @@ func (c *Client) read(ctx context.Context, r request, fn func(io.Reader) error) 
 	}
 }
 
-// follow calls fn with the data of each event of a stream until fn says that it was
-// the last, or returns an error. It takes the stream up again behind the last event.
-func (c *Client) follow(ctx context.Context, r request, fn func(data []byte) (done bool, err error)) error {
+// follow calls fn with each event of a stream until fn says that it was the last, or
+// returns an error. It takes the stream up again behind the last event.
+func (c *Client) follow(ctx context.Context, r request, fn func(sse.Event) (done bool, err error)) error {
 	r.again = true
 	t := tries{limit: comebacks}
 	for {
 		resp, err := c.open(ctx, r)
 		if err == nil {
 			t.reached = true
+			begun := time.Now()
 			done, err := c.events(resp, &r, &t, fn)
 			resp.Body.Close()
+			if time.Since(begun) > aliveTime {
+				t.failures = 0
+			}
 			if done || !t.again(ctx, r, err) {
 				return plain(ctx, err)
 			}
@@ -134,7 +141,7 @@ func (c *Client) follow(ctx context.Context, r request, fn func(data []byte) (do
 
 // events is one connection of follow. It returns whether there is no more to come, and
 // the error of fn, or why the stream broke off.
-func (c *Client) events(resp *http.Response, r *request, t *tries, fn func([]byte) (bool, error)) (bool, error) {
+func (c *Client) events(resp *http.Response, r *request, t *tries, fn func(sse.Event) (bool, error)) (bool, error) {
 	if resp.StatusCode == http.StatusNoContent {
 		return true, nil // it ended before
 	}
@@ -147,10 +154,13 @@ func (c *Client) events(resp *http.Response, r *request, t *tries, fn func([]byt
 		if err != nil {
 			return false, &brokenError{fmt.Errorf("the stream of %s broke off: %w", c.address, err)}
 		}
-		if done, err := fn(e.Data); done || err != nil {
+		if done, err := fn(e); done || err != nil {
 			return true, err
 		}
-		r.lastID, t.failures = e.ID, 0
+		t.failures = 0
+		if e.ID != "" { // an event without one, the first of a connection, is not the beginning
+			r.lastID = e.ID
+		}
 	}
 }
 

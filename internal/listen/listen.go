@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// maxConns is how many connections a listener has at a time; others wait in the kernel.
+	// maxConns is how many connections a listener has at a time unless it is told otherwise; others wait in the kernel.
 	maxConns = 1024
 	// sendBuffer is what the kernel keeps, in bytes, for a peer that does not read;
 	// it would let that grow to 4 MiB.
 	sendBuffer = 256 << 10
 )
 
-// bounded is a listener with at most maxConns connections.
+// bounded is a listener with at most so many connections.
 type bounded struct {
 	net.Listener
 	slots  chan struct{}
@@ -31,11 +31,11 @@ type bounded struct {
 	once   sync.Once
 }
 
-func bound(l net.Listener) *bounded {
-	return &bounded{Listener: l, slots: make(chan struct{}, maxConns), closed: make(chan struct{})}
+func bound(l net.Listener, most int) *bounded {
+	return &bounded{Listener: l, slots: make(chan struct{}, most), closed: make(chan struct{})}
 }
 
-// Accept waits until there are fewer than maxConns connections, and for another one.
+// Accept waits until there are fewer connections than that, and for another one.
 func (b *bounded) Accept() (net.Conn, error) {
 	select {
 	case b.slots <- struct{}{}:

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,6 +17,8 @@ type TCPOptions struct {
 	CertFile, KeyFile string
 	// AllowPlain waives TLS beyond loopback, for instance behind a proxy that has it.
 	AllowPlain bool
+	// Connections is how many there may be at a time; 0 is 1024. Others wait in the kernel.
+	Connections int
 }
 
 // Validate finds what is wrong with options, before anything is opened.
@@ -65,8 +68,9 @@ func TCP(ctx context.Context, o TCPOptions) (net.Listener, error) {
 		l.Close()
 		return nil, o.needsTLS()
 	}
+	b := bound(l, cmp.Or(o.Connections, maxConns))
 	if config == nil {
-		return bound(l), nil
+		return b, nil
 	}
-	return tls.NewListener(bound(l), config), nil
+	return tls.NewListener(b, config), nil
 }

@@ -114,6 +114,42 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+func TestConnectionsByOption(t *testing.T) {
+	l, err := listen.TCP(t.Context(), listen.TCPOptions{Address: "127.0.0.1:0", Connections: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for range 2 {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	first, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			c.Close()
+		}
+		second <- err
+	}()
+	select {
+	case <-second:
+		t.Error("the second connection was accepted beside the first")
+	case <-time.After(50 * time.Millisecond):
+	}
+	first.Close()
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+}
+
 // A listener has so many connections and no more; one that ends makes room.
 func TestConnectionsAreBounded(t *testing.T) {
 	l, err := listen.TCP(t.Context(), listen.TCPOptions{Address: "127.0.0.1:0"})

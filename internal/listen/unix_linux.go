@@ -36,7 +36,7 @@ func Unix(ctx context.Context, path, group string) (net.Listener, error) {
 		lock.Close()
 		return nil, err
 	}
-	return &socket{bounded: bound(l), lock: lock}, nil
+	return &socket{bounded: bound(l, maxConns), lock: lock}, nil
 }
 
 // socket is a listener with the lock of its path.

@@ -28,8 +28,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"stella/internal/doctor"
+	"stella/internal/limit"
 	"stella/internal/server/auth"
-	"stella/internal/server/limit"
 )
 
 const (

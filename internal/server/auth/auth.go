@@ -26,9 +26,9 @@ import (
 	"os"
 	"strings"
 
+	"stella/internal/limit"
 	"stella/internal/listen"
 	"stella/internal/scanner"
-	"stella/internal/server/limit"
 )
 
 // Why a request is from nobody. Their texts are for the caller.
