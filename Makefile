@@ -74,6 +74,7 @@ cluster: kubernetes ## Hold a cluster until Ctrl-C, for a person
 
 vet: ## Run go vet
 	$(GO) vet ./...
+	cd bench/sse/peers && $(GO) vet ./...
 	cd test/cluster && $(GO) vet ./...
 	cd test/cluster/kubernetes && $(GO) vet ./...
 
@@ -83,7 +84,7 @@ fmt: ## Format all Go files
 lint: ## Run golangci-lint, at a pinned version
 	@$(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT),$(GOLANGCI_LINT))
 	@if [ -x '$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' ]; then \
-		for module in . test/cluster test/cluster/kubernetes; do \
+		for module in . bench/sse/peers test/cluster test/cluster/kubernetes; do \
 			(cd $$module && '$(TOOLS)/golangci-lint-$(GOLANGCI_LINT)' run --config '$(CURDIR)/.golangci.yml' --timeout 10m ./...); \
 		done; \
 	else echo 'lint: skipped: golangci-lint $(GOLANGCI_LINT) cannot be had here'; fi

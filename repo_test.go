@@ -29,7 +29,7 @@ type goPackage struct {
 }
 
 // modules are the directories with a go.mod of their own that are held to the same rules.
-var modules = []string{".", "test/cluster", "test/cluster/kubernetes"}
+var modules = []string{".", "bench/sse/peers", "test/cluster", "test/cluster/kubernetes"}
 
 // list asks go list for packages of this module.
 func list(t *testing.T, args ...string) []goPackage {

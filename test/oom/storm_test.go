@@ -195,8 +195,14 @@ func (r *rig) compareStorm(want []truth) string {
 	if missing != counted || missing > 0 && r.lost() == 0 {
 		fmt.Fprintf(&b, "%d victims are missing, %d kills are only counted, %d records of the log were lost\n", missing, counted, r.lost())
 	}
+	// A kill whose cgroup nobody knows is missing from one.
+	nowhere := balance[""]
+	delete(balance, "")
 	for path, n := range balance {
-		if n != 0 {
+		if n < 0 {
+			nowhere += n
+		}
+		if n > 0 || nowhere < 0 {
 			fmt.Fprintf(&b, "%s has %+d kills\n", path, n)
 		}
 	}
