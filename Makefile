@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-oom fuzz clean
+.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-rdev bench-oom fuzz clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,14 +29,15 @@ build: ## Build bin/stella and bin/stellad as they are shipped
 OUTSIDE := stella/bench|stella/test/hostile
 # This kills a thousand processes in ten seconds; beside other tests that kill, whose
 # is whose would follow from the time alone.
-ALONE := stella/test/oom
+# And this has a hundred commands print as fast as they can.
+ALONE := stella/test/oom|stella/test/rdev
 
 test: ## Run all tests that run quickly, with the race detector; as root also those that need cgroups
 	@if [ -z '$(RACE)' ]; then echo 'test: skipped: the race detector, for want of a C compiler ($(shell $(GO) env CC))'; fi
 	@if [ "$$(id -u)" != 0 ]; then echo 'test: skipped: what only root may do (memory cgroups), unless they are delegated to this user'; fi
 	$(GO) test $(RACE) -timeout 15m $$($(GO) list ./... | grep -vxE '$(OUTSIDE)|$(ALONE)')
 	$(GO) test -timeout 15m $(subst |, ,$(OUTSIDE))
-	$(GO) test -timeout 15m $(ALONE)
+	$(GO) test -p 1 -timeout 15m $(subst |, ,$(ALONE))
 
 chaos: ## Kill workers, stellad and the power, during ten thousand scans on each database (minutes)
 	$(GO) test -count=1 -v -timeout 30m ./test/chaos -full
@@ -119,6 +120,9 @@ bench-oom: ## Measure the agent: from a kill to the ledger, a large log, 500 con
 
 bench-sse: ## Measure what subscribers of a command's output cost, beside three other ways to serve them (a quarter of an hour, on a quiet machine)
 	$(GO) run ./bench/sse
+
+bench-rdev: ## Let a hundred commands print 10 GB through rdev-api, and send it 200,000 requests (minutes, on a quiet machine)
+	$(GO) test -count=1 -v -timeout 30m -run 'TestFlood|TestSoak' ./test/rdev -bench-rdev | grep --line-buffered -vE '^(=== | *--- |PASS$$|ok )'
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \

@@ -18,7 +18,8 @@ import (
 const curlTime = 5 * time.Minute
 
 // curl is what this program is under that name: as much of curl as the runbook needs in a container that has nothing
-// else, which is to read from this machine itself: curl [-s] [-o FILE] URL.
+// else, which is to read from this machine itself: curl [-s] [-o FILE] URL. A URL file:///PATH is a file of the
+// container, where kubectl cp has no tar.
 func curl(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithTimeout(ctx, curlTime)
 	defer cancel()
@@ -48,18 +49,11 @@ func fetch(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s is not this machine, and this is no full curl: it reads from localhost alone", cmp.Or(u.Hostname(), address))
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	body, err := open(ctx, u)
 	if err != nil {
 		return err
 	}
-	answer, err := (&http.Transport{}).RoundTrip(request) // no proxy, no redirects
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
+	defer body.Close()
 	if *file != "" {
 		f, err := os.Create(*file)
 		if err != nil {
@@ -72,6 +66,25 @@ func fetch(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		}()
 		stdout = f
 	}
-	_, err = io.Copy(stdout, answer.Body)
+	_, err = io.Copy(stdout, body)
 	return err
+}
+
+// open opens what is at a URL, whatever the status of an answer.
+func open(ctx context.Context, u *url.URL) (io.ReadCloser, error) {
+	if u.Scheme == "file" {
+		return os.Open(u.Path)
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("%s is not this machine, and this is no full curl: it reads from localhost alone", cmp.Or(u.Hostname(), u.String()))
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := (&http.Transport{}).RoundTrip(request) // no proxy, no redirects
+	if err != nil {
+		return nil, err
+	}
+	return answer.Body, nil
 }

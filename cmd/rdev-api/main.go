@@ -66,6 +66,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	if err := fromEnvironment(&flags, getenv); err != nil {
 		return m.Fail(daemon.Misuse, err)
 	}
+	if level := getenv("RDEV_LOG_LEVEL"); level != "" { // m.Parse adds that flag
+		args = append([]string{"--log-level=" + level}, args...)
+	}
 	log, code, ok := m.Parse(&flags, args)
 	if !ok {
 		return code
@@ -80,6 +83,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 func define(flags *flag.FlagSet, o *rdevserver.Options, getenv func(string) string) {
 	flags.StringVar(&o.StateDir, "state-dir", daemon.StateDir(getenv, "stella", "rdev"), "`directory` that keeps commands, their output and heap profiles")
 	flags.StringVar(&o.Store, "store", "", "where commands are kept: `URL` sqlite:PATH or postgres://USER@HOST/DATABASE (default sqlite:STATE-DIR/rdev.db)")
+	flags.DurationVar(&o.Handover, "handover", 0, "how long to wait for another process, which has the same store, to end (default not at all)")
 	flags.Var((*list)(&o.Projects), "project", "a project: `NAME=DIRECTORY`, or a directory, whose name it is; repeatable")
 	flags.Var((*list)(&o.Roots), "root", "`directory` whose directories are projects; repeatable")
 	flags.BoolVar(&o.Kubernetes, "kubernetes", false, "let pods be projects")

@@ -40,6 +40,11 @@ func TestFlagsAndEnvironment(t *testing.T) {
 	if err := fromEnvironment(&flags, func(name string) string { return env[name] }); err == nil || !strings.Contains(err.Error(), "RDEV_CACHE_TTL") {
 		t.Errorf("a wrong variable: %v", err)
 	}
+	var out bytes.Buffer
+	loud := func(name string) string { return map[string]string{"RDEV_LOG_LEVEL": "loud"}[name] }
+	if code := run(t.Context(), nil, &out, &out, loud); code != 2 || !strings.Contains(out.String(), `"loud" for flag -log-level`) {
+		t.Errorf("a wrong level of the log: %d %s", code, &out)
+	}
 }
 
 func TestRun(t *testing.T) {
@@ -136,6 +141,10 @@ func TestCurl(t *testing.T) {
 		if code := curl(t.Context(), test.args, &out, &out); code != test.code || !strings.Contains(out.String(), test.want) {
 			t.Errorf("curl %q: %d %s; want %d and %q", test.args, code, &out, test.code, test.want)
 		}
+	}
+	var out bytes.Buffer
+	if code := curl(t.Context(), []string{"-s", "file://" + file}, &out, &out); code != 0 || out.String() != "got /debug/pprof/heap" {
+		t.Errorf("curl of the file: %d %s", code, &out)
 	}
 	if got, err := os.ReadFile(file); err != nil || string(got) != "got /debug/pprof/heap" {
 		t.Errorf("the file has %q, %v", got, err)

@@ -34,6 +34,8 @@ type Options struct {
 	StateDir string
 	// Store is sqlite:PATH or postgres://…; empty is a SQLite database in StateDir. One process at a time may use it.
 	Store string
+	// Handover is how long to wait while another process has the database; 0 is not at all.
+	Handover time.Duration
 
 	// Projects are NAME=DIRECTORY, or a DIRECTORY whose name it is; Roots are directories whose directories are projects.
 	Projects, Roots []string
@@ -234,10 +236,10 @@ func (o *Options) findUser() error {
 
 func (o *Options) checkLimits() error {
 	if min(o.Limits.Running, o.Limits.PerProject, o.Limits.PerCaller, o.Limits.Queued, o.PerSecond, o.Streams, o.StreamsPerKey, o.StreamsPerCommand) < 0 ||
-		min(o.CacheTTL, o.LogAge, o.StreamAge) < 0 {
+		min(o.CacheTTL, o.LogAge, o.StreamAge, o.Handover) < 0 {
 		return errors.New("a limit or time is negative: write a positive one, or leave it out for the default")
 	}
-	o.Streams, o.PerSecond = cmp.Or(o.Streams, maxStreams), cmp.Or(o.PerSecond, perSecond)
+	o.Streams, o.PerSecond, o.CacheTTL = cmp.Or(o.Streams, maxStreams), cmp.Or(o.PerSecond, perSecond), cmp.Or(o.CacheTTL, projects.DefaultTTL)
 	o.totalByItself = o.Limits.TotalMemory == 0
 	return nil
 }

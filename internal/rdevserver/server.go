@@ -7,7 +7,7 @@
 //   - Streams are closed after the commands have ended, so that who follows one is told its end; the outputs
 //     after the streams; the database last.
 //   - A second process on the same database, state directory or socket is refused by locks that the kernel gives back
-//     when a process dies.
+//     when a process dies; with [Options].Handover it waits for that.
 package rdevserver
 
 import (
@@ -99,7 +99,7 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	if p.hooks != nil {
 		work.Go(func() error { return ended(ctx, p.hooks.Run(ctx)) })
 	}
-	p.o.Log.Info("ready", "version", o.Version, "socket", p.o.Socket, "listen", p.o.Listen, "admin", p.o.Admin, "state", p.o.StateDir, "store", p.db.Name())
+	p.o.Log.Info("ready", "version", o.Version, "socket", p.o.Socket, "listen", p.o.Listen, "admin", p.o.Admin, "state", p.o.StateDir, "store", p.db.Name(), "cache_ttl", p.o.CacheTTL)
 	ready()
 	return work.Wait()
 }
@@ -119,7 +119,7 @@ func (p *parts) openState(ctx context.Context) (err error) {
 			return fmt.Errorf("make the directory of the service's state: %w", err)
 		}
 	}
-	if p.db, err = store.Open(ctx, store.Options{URL: p.o.Store, Log: p.o.Log}); err != nil {
+	if err = p.openStore(ctx); err != nil {
 		return err
 	}
 	p.end.add("database", p.db.Close)

@@ -132,6 +132,10 @@ func TestRun(t *testing.T) {
 	if err := Run(t.Context(), second, func() { t.Error("a second service became ready") }); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("a second service on the same state: %v; want that it is locked", err)
 	}
+	second.Handover = 2 * lookAgain
+	if err := Run(t.Context(), second, func() { t.Error("a second service became ready") }); !errors.Is(err, store.ErrLocked) {
+		t.Errorf("a second service that waited: %v; want that it is locked", err)
+	}
 
 	c.do("POST", "/v1/projects/p/commands", `{"argv":["sleep","1000"]}`, 202, &running)
 	for running.Status != rdev.Running {
@@ -297,6 +301,42 @@ func TestTotalMemory(t *testing.T) {
 	if a, b := group("/a"), group("/b"); a == b || !strings.HasPrefix(a, "rdev-") {
 		t.Errorf("groups %s and %s", a, b)
 	}
+}
+
+// A service in place of one that is being ended waits for it.
+func TestHandover(t *testing.T) {
+	o := options(t)
+	end := start(t, o)
+	next := o
+	next.Handover = time.Minute
+	waits := make(chan struct{})
+	next.Log = slog.New(hear{slog.DiscardHandler, "waiting for another process to end", waits})
+	go func() {
+		<-waits
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	start(t, next)
+	connect(t, next).do("GET", "/ready", "", 200, nil)
+}
+
+// hear is a handler that hears of a message, which comes once.
+type hear struct {
+	slog.Handler
+	message string
+	heard   chan<- struct{}
+}
+
+func (hear) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h hear) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+func (h hear) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == h.message {
+		close(h.heard)
+	}
+	return nil
 }
 
 // Beyond loopback, the admin listener asks for a key.

@@ -25,10 +25,12 @@ func names() []string {
 // programs are the programs that a test may need, and the Debian package that has each.
 var programs = map[string]string{
 	"containerd":              "containerd",
+	"curl":                    "curl",
 	"docker-registry":         "docker-registry",
 	"kubectl":                 "kubernetes-client",
 	"mkfs.ext4":               "e2fsprogs",
 	"nsenter":                 "util-linux",
+	"openssl":                 "openssl",
 	"prometheus":              "prometheus",
 	"prometheus-alertmanager": "prometheus-alertmanager",
 	"qemu-system-x86_64":      "qemu-system-x86",

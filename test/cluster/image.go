@@ -34,10 +34,10 @@ const Hog = "stella.test/hog:test"
 
 // Load builds a Go program without cgo, makes an image of it alone, and gives it
 // to the node. It returns the reference, stella.test/NAME:test, for containers
-// with imagePullPolicy Never. The program is the entry point.
-func (c *Cluster) Load(t testing.TB, pkg string) string {
+// with imagePullPolicy Never. The program is the entry point, and links are other names of it.
+func (c *Cluster) Load(t testing.TB, pkg string, links ...string) string {
 	t.Helper()
-	archive, err := imageArchive(t.Context(), pkg, t.TempDir())
+	archive, err := imageArchive(t.Context(), pkg, t.TempDir(), links...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,12 +53,12 @@ func (c *Cluster) Load(t testing.TB, pkg string) string {
 func reference(pkg string) string { return "stella.test/" + path.Base(pkg) + ":test" }
 
 // imageArchive writes an image whose only layer is one static program.
-func imageArchive(ctx context.Context, pkg, dir string) (string, error) {
+func imageArchive(ctx context.Context, pkg, dir string, links ...string) (string, error) {
 	program, err := programs.Static(ctx, pkg, dir)
 	if err != nil {
 		return "", err
 	}
-	image, err := programImage(program)
+	image, err := programImage(program, links)
 	if err != nil {
 		return "", fmt.Errorf("make an image of %s: %w", pkg, err)
 	}
@@ -73,8 +73,8 @@ func imageArchive(ctx context.Context, pkg, dir string) (string, error) {
 	return archive, nil
 }
 
-// programImage has /NAME and an empty /tmp.
-func programImage(program string) (v1.Image, error) {
+// programImage has /NAME, links to it, and an empty /tmp.
+func programImage(program string, links []string) (v1.Image, error) {
 	data, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
@@ -92,6 +92,11 @@ func programImage(program string) (v1.Image, error) {
 	}
 	if _, err := w.Write(data); err != nil {
 		return nil, err
+	}
+	for _, link := range links {
+		if err := w.WriteHeader(&tar.Header{Name: link, Typeflag: tar.TypeSymlink, Linkname: file}); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err

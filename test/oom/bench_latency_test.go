@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stella/bench/machine"
+	"stella/internal/bytesize"
 	"stella/internal/cgroup"
 	"stella/internal/oom"
 )
@@ -57,7 +58,8 @@ func (p programs) latency(t *testing.T) {
 	fmt.Printf("\n%d kills, %d a second over %d cgroups; the clock of the kernel log is %v behind the monotonic one (± %v), and %v after the kills. Load %.1f.\n\n",
 		len(waited), latencyRate, latencyGroups, skew, within, after, machine.Describe().Load)
 	fmt.Print(lateness(t, log.killed(), waited, seen, (skew+after)/2))
-	fmt.Printf("\nThe agent's own figures, of these and others' kills meanwhile: %s.\n", a.lags(t).since(before))
+	fmt.Printf("\nThe agent's own figures, of these and others' kills meanwhile: %s. It has then %s resident, and had %s at most.\n",
+		a.lags(t).since(before), bytesize.Text(a.usage(t).RSS), bytesize.Text(a.usage(t).Peak))
 }
 
 // killMany kills, and returns when each victim's parent had waited for it, by pid.

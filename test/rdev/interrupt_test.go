@@ -111,9 +111,15 @@ func TestInterrupt(t *testing.T) {
 			if got := code(t, cmd.Wait()); got != 130 || rest.String() != tt.want || stderr.Len() > 0 {
 				t.Errorf("exit %d, %q, %q", got, rest.String(), stderr.String())
 			}
-			ps := stella(address, project, "ps", "--no-headers")
-			list, err := ps.Output()
 			running := tt.signals == 2 // it has ten seconds for its end, and nobody waits here
+			var list []byte
+			// The end is in the output, which the command line follows, before it is in the list.
+			for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(50 * time.Millisecond) {
+				list, err = stella(address, project, "ps", "--no-headers").Output()
+				if err != nil || running || strings.Contains(string(list), "cancelled") {
+					break
+				}
+			}
 			if err != nil || strings.Contains(string(list), "running") != running || strings.Contains(string(list), "cancelled") == running {
 				t.Errorf("%v, %s", err, list)
 			}

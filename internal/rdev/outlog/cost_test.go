@@ -91,7 +91,9 @@ func TestEndlessLine(t *testing.T) {
 		}
 	})
 	end(t, l)
-	if s := l.State(); s.Bytes != size || s.Lines != 0 || s.Last != (size+outlog.MaxRecord-1)/outlog.MaxRecord || n > 1<<20 {
+	// Where the machine lets this test wait, records are shorter, as what there is of the line is shown meanwhile.
+	const records = (size + outlog.MaxRecord - 1) / outlog.MaxRecord
+	if s := l.State(); s.Bytes != size || s.Lines != 0 || s.Last < records || s.Last > 2*records || n > 1<<20 {
 		t.Errorf("%d bytes of memory; %+v", n, s)
 	}
 }

@@ -17,10 +17,11 @@ func (l Limits) layout() layout {
 	if bytes == 0 {
 		bytes = DefaultBytes
 	}
+	bytes = min(max(bytes, MinBytes), MaxBytes)
 	if lines == 0 {
-		lines = DefaultLines
+		lines = max(DefaultLines, bytes*DefaultLines/DefaultBytes)
 	}
-	bytes, lines = min(max(bytes, MinBytes), MaxBytes), max(lines, MinLines)
+	lines = max(lines, MinLines)
 	blocks := uint64((bytes - blocksAt) / blockSize)
 	head := max(blocks/4, 1)
 	return layout{Head: head, Ring: blocks - head, HeadLines: lines / 4, RingLines: lines - lines/4}

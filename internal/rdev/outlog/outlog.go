@@ -33,7 +33,7 @@ import (
 	"stella/internal/rdev"
 )
 
-// What is kept of one command where nothing else is asked for.
+// What is kept of one command where nothing else is asked for. Who asks for more bytes alone may have as many more lines.
 const (
 	DefaultBytes = 16 << 20
 	DefaultLines = 1_000_000

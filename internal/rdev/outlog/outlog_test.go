@@ -250,3 +250,26 @@ func TestHeadAndTail(t *testing.T) {
 		})
 	}
 }
+
+// Who asks for more bytes gets them for short lines, too.
+func TestLinesGrowWithBytes(t *testing.T) {
+	const lines = 1_200_000 // above DefaultLines, and 20 MB in the file
+	for _, tt := range []struct {
+		limits outlog.Limits
+		whole  bool
+	}{
+		{outlog.Limits{}, false},
+		{outlog.Limits{Bytes: 4 * outlog.DefaultBytes}, true},
+		{outlog.Limits{Bytes: 4 * outlog.DefaultBytes, Lines: outlog.DefaultLines}, false},
+	} {
+		l := create(t, open(t, outlog.Options{}), "c", tt.limits)
+		w := l.Writer(rdev.Stdout)
+		for range 1000 {
+			w.Write(bytes.Repeat([]byte("1234\n"), lines/1000))
+		}
+		end(t, l)
+		if s := l.State(); s.Lines != lines || (s.Dropped == 0) != tt.whole {
+			t.Errorf("%+v: %+v", tt.limits, s)
+		}
+	}
+}

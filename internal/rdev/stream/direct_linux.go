@@ -25,6 +25,7 @@ type direct struct {
 	place  place
 	wrote  time.Time // when the client last took something
 	closed atomic.Bool
+	linger atomic.Pointer[time.Timer] // what closes it at the latest, once it was told all
 }
 
 // took notes that so much of a page was sent.
@@ -156,7 +157,10 @@ func (d *direct) end(r Reason) {
 			linger = min(linger, closingTime)
 		}
 		if c, ok := d.below.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
-			time.AfterFunc(linger, func() { d.close(true) })
+			d.linger.Store(time.AfterFunc(linger, func() { d.close(true) }))
+			if d.closed.Load() { // meanwhile
+				d.linger.Load().Stop()
+			}
 			return
 		}
 		d.close(false)
@@ -174,6 +178,9 @@ func (d *direct) close(reset bool) {
 		_ = t.SetLinger(0)
 	}
 	d.conn.Close()
+	if t := d.linger.Load(); t != nil {
+		t.Stop() // it would keep the feed, with its pages
+	}
 	d.hub.release(d.connection)
 }
 
