@@ -105,9 +105,12 @@ func TestGroupKill(t *testing.T) {
 	r.expect(want)
 }
 
-// Many at once, in one cgroup.
+// Many at once, in one cgroup: more than the kernel logs headers for.
 func TestForkStorm(t *testing.T) {
 	r := newRig(t)
+	if err := r.notesHere(); err != nil {
+		t.Logf("without notes of the kernel: %v", err)
+	}
 	r.start()
 	g := r.group("stella-test-forks", cgroup.Limit{Memory: 96 * mib})
 	f := r.parent(g, "once", "12", "anon", "128")

@@ -61,26 +61,29 @@ func newRig(t *testing.T) *rig {
 // takeNotes lets the kernel take notes for the agent, and for nobody else.
 func (r *rig) takeNotes() {
 	r.Helper()
+	testkit.Need(r.T, testkit.Capability{Name: "bpf", Probe: r.notesHere})
+}
+
+// notesHere is takeNotes where the kernel can.
+func (r *rig) notesHere() error {
 	dir := r.TempDir()
-	testkit.Need(r.T, testkit.Capability{Name: "bpf", Probe: func() error {
-		if err := unix.Mount("none", dir, "bpf", 0, "mode=0700"); err != nil {
-			return testkit.Missing(err.Error())
+	if err := unix.Mount("none", dir, "bpf", 0, "mode=0700"); err != nil {
+		return testkit.Missing(err.Error())
+	}
+	r.Cleanup(func() { // with all that is pinned there
+		if err := unix.Unmount(dir, 0); err != nil {
+			r.Error(err)
 		}
-		r.Cleanup(func() { // with all that is pinned there
-			if err := unix.Unmount(dir, 0); err != nil {
-				r.Error(err)
-			}
-		})
-		v, err := victims.Open(victims.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
-		if errors.Is(err, victims.ErrNotHere) {
-			return testkit.Missing(err.Error())
-		}
-		if err != nil {
-			return err
-		}
-		return v.Close()
-	}})
+	})
+	v, err := victims.Open(victims.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if errors.Is(err, victims.ErrNotHere) {
+		return testkit.Missing(err.Error())
+	}
+	if err != nil {
+		return err
+	}
 	r.notes = dir
+	return v.Close()
 }
 
 func (r *rig) socket() string { return filepath.Join(r.dir, "s") }
