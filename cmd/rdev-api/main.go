@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -76,6 +77,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	o.Log = log
 	if err := o.Validate(); err != nil {
 		return m.Fail(daemon.Misuse, err)
+	}
+	// With a subscriber on each of a hundred commands that print as fast as they can, what is garbage between two collections is most of the
+	// heap: at half of what Go allows it, that is a fifth less memory for 4 % of a processor.
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
 	}
 	return m.Fail(daemon.Failed, rdevserver.Run(ctx, o, func() {}))
 }

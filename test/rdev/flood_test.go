@@ -2,6 +2,7 @@ package rdev
 
 import (
 	"bufio"
+	"bytes"
 	"flag"
 	"fmt"
 	"io"
@@ -37,6 +38,11 @@ func TestFlood(t *testing.T) {
 	if !*bench {
 		t.Parallel()
 	}
+	t.Run("nobody looks", func(t *testing.T) { flood(t, false) })
+	t.Run("each is followed", func(t *testing.T) { flood(t, true) })
+}
+
+func flood(t *testing.T, followed bool) {
 	lines, output := int64(20_000), int64(1<<20) // 200 MB in all
 	if *bench {
 		lines, output = 1_000_000, 16<<20 // 10 GB
@@ -44,7 +50,11 @@ func TestFlood(t *testing.T) {
 	total := flooding * output
 	p := launch(t, t.TempDir(), "--running", fmt.Sprint(flooding), "--running-per-project", fmt.Sprint(flooding), "--running-per-key", fmt.Sprint(flooding),
 		"--total-memory", "4Gi", "--output", fmt.Sprint(output), "--output-total", fmt.Sprint(total))
-	stop, disk := p.answering(), p.watchDisk()
+	disk := p.watchDisk()
+	stop := func() (int, time.Duration) { return 0, 0 }
+	if !followed { // else subscribers who lag and come back take this key's share of requests
+		stop = p.answering()
+	}
 	start := time.Now()
 	ids := make([]string, flooding)
 	for i := range ids {
@@ -53,6 +63,12 @@ func TestFlood(t *testing.T) {
 	}
 	for p.lines("up") < flooding {
 		time.Sleep(50 * time.Millisecond)
+	}
+	follow := make(chan error, flooding)
+	if followed {
+		for _, id := range ids {
+			go func() { follow <- p.drain(id) }()
+		}
 	}
 	began := time.Now()
 	if err := os.WriteFile(p.path("web/go"), nil, 0o600); err != nil {
@@ -75,6 +91,19 @@ func TestFlood(t *testing.T) {
 	peak := p.status("VmHWM")
 	if peak > mostMemory {
 		t.Errorf("%d bytes of RSS; want at most %d", peak, mostMemory)
+	}
+	if followed {
+		for range ids {
+			if err := <-follow; err != nil {
+				t.Error(err)
+			}
+		}
+		peak = p.status("VmHWM")
+		t.Logf("| resident memory at its highest, when each was followed meanwhile (target: 128 MiB) | %.1f MiB; %.1f s |", float64(peak)/(1<<20), took.Seconds())
+		if peak > mostMemory {
+			t.Errorf("%d bytes of RSS with a subscriber on each; want at most %d", peak, mostMemory)
+		}
+		return
 	}
 	if lost := number(t, p.get("/metrics"), "rdev_output_records_lost_total"); lost > 0 {
 		t.Errorf("%d records were lost", lost)
@@ -101,6 +130,55 @@ func TestFlood(t *testing.T) {
 		fmt.Sprintf("| answers of /ready and the list of commands meanwhile | %d, the slowest after %v |", asked, longest.Round(time.Millisecond)),
 	} {
 		t.Log(row)
+	}
+}
+
+// drain reads the events of a command up to its end, as they come, and comes back where the service ends a connection before that: who lags so far behind
+// that what it has half of is no longer kept is told of a gap on the next one.
+func (p *process) drain(id string) error {
+	for last := ""; ; {
+		ended, err := p.drainOnce(id, &last)
+		if ended || err != nil {
+			return err
+		}
+	}
+}
+
+func (p *process) drainOnce(id string, last *string) (ended bool, err error) {
+	r, err := http.NewRequestWithContext(p.context(), http.MethodGet, "http://localhost/v1/projects/web/commands/"+id+"/events", nil)
+	if err != nil {
+		return false, err
+	}
+	if *last != "" {
+		r.Header.Set("Last-Event-ID", *last)
+	}
+	resp, err := p.socket.Do(r)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusTooManyRequests {
+		time.Sleep(time.Second) // which is what it asks for
+		return false, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return false, fmt.Errorf("the events of %s behind %s: %s", id, *last, resp.Status)
+	}
+	in, next := bufio.NewReaderSize(resp.Body, 64<<10), ""
+	for {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case err == io.EOF:
+			return ended, nil
+		case err != nil:
+			return false, err
+		case len(line) == 1 && next != "": // all of an event
+			*last, next = next, ""
+		case bytes.HasPrefix(line, []byte("id: ")):
+			next = string(line[4 : len(line)-1])
+		case string(line) == "event: end\n":
+			ended = true
+		}
 	}
 }
 

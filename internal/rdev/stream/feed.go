@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -9,8 +10,13 @@ import (
 	"stella/internal/rdev/outlog"
 )
 
-// buffers are what logs are read with: at least outlog's longest record with its header.
-var buffers = sync.Pool{New: func() any { b := make([]byte, outlog.MinBuffer); return &b }}
+// scratch is what a page is made with: memory that grows with each page anew would be garbage of five times its size.
+type scratch struct {
+	buf []byte // at least outlog's longest record with its header
+	page
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{buf: make([]byte, outlog.MinBuffer)} }}
 
 // feed is one command's log with all its subscribers.
 type feed struct {
@@ -54,7 +60,12 @@ func (f *feed) extend(fresh bool) (head uint64, full bool) {
 	}
 	if f.grows == nil || f.grows.full() {
 		f.keep(f.grows)
-		f.grows = &page{after: f.head}
+		next := &page{after: f.head}
+		if f.grows != nil { // the command prints fast, and will fill this one too
+			next.data = make([]byte, 0, pageSize+pageSize/8)
+			next.marks = make([]mark, 0, len(f.grows.marks)+len(f.grows.marks)/8)
+		}
+		f.grows = next
 		f.begins++
 	}
 	if f.err = f.read(f.grows); f.err != nil {
@@ -89,20 +100,29 @@ var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c
 
 // read fills a page.
 func (f *feed) read(p *page) error {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	return p.fill(f.log, *buf)
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	return p.fill(f.log, s.buf)
 }
 
-// keep adds a page in the place of the oldest.
+// piece reads the page behind a cursor, which nobody adds to.
+func (f *feed) piece(cursor uint64) (*page, error) {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.page = page{after: cursor, data: s.data[:0], marks: s.marks[:0]}
+	err := s.fill(f.log, s.buf)
+	return &page{after: cursor, data: bytes.Clone(s.data), marks: slices.Clone(s.marks), final: s.final}, err
+}
+
+// keep adds a page in the place of the oldest, of those that are more than the feed's share.
 func (f *feed) keep(p *page) {
 	if p == nil {
 		return
 	}
-	if len(f.pages) >= maxPages {
-		f.pages = f.pages[1:]
-	}
 	f.pages = append(f.pages, p)
+	if more := len(f.pages) - f.hub.share(); more > 0 {
+		f.pages = slices.Delete(f.pages, 0, more)
+	}
 }
 
 // forget drops the pages when there was nothing new for a while, and nobody is behind.
@@ -157,8 +177,7 @@ func (f *feed) fetch(cursor uint64) (page, state) {
 	if p, s := f.page(cursor); s != behind {
 		return p, s // somebody else has just read it
 	}
-	p := &page{after: cursor}
-	err := f.read(p)
+	p, err := f.piece(cursor)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {

@@ -104,6 +104,13 @@ func (h *Hub) subscribers(f *feed) int {
 	return f.count
 }
 
+// share is how many pages a feed may keep.
+func (h *Hub) share() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return min(maxPages, allPages/max(1, len(h.feeds)))
+}
+
 // left ends a connection whose client is gone.
 func (h *Hub) left(id uint64) {
 	h.mu.Lock()

@@ -13,8 +13,8 @@ const (
 	perLane = 512
 	// chunk is after how many visits a lane looks whether there is more by now.
 	chunk = 64
-	// ahead is how many pages a lane may begin during one walk: those who are last then still find theirs.
-	ahead = maxPages / 4
+	// aheadShare is the part of the pages which a feed keeps that a lane may begin during one walk: those who are last then still find theirs.
+	aheadShare = 4
 )
 
 // lanes are a feed's, opened as they are needed.
@@ -101,7 +101,7 @@ func (l *lane) takeIn() {
 
 // walk visits those who rest, from one on, and forgets who does not rest any more.
 func (l *lane) walk(from int) {
-	fresh := ahead
+	fresh := l.feed.hub.share() / aheadShare
 	rest := l.subs[:from]
 	for i, d := range l.subs[from:] {
 		if i%chunk == chunk-1 {

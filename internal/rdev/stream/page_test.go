@@ -3,6 +3,8 @@ package stream
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -131,4 +133,42 @@ func FuzzOutput(f *testing.F) {
 			t.Fatalf("%d bytes became %d", len(data), len(line))
 		}
 	})
+}
+
+// However many logs have subscribers, their pages together are bounded: each feed has its share, and none where there are more feeds than pages.
+func TestPagesOfAllFeeds(t *testing.T) {
+	log := whole{drop: func(uint64) bool { return false }}
+	for i := range 12_000 {
+		log.records = append(log.records, outlog.Record{Seq: uint64(i) + 1, Data: bytes.Repeat([]byte("x"), 100)})
+	}
+	hub, err := New(Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hub.Close()
+	var feeds []*feed
+	for _, want := range []struct{ feeds, pages int }{{1, maxPages}, {allPages / maxPages, allPages}, {allPages / 3, allPages / 3 * 3}, {allPages + 1, 0}} {
+		for len(feeds) < want.feeds {
+			c, err := hub.admit(Subscriber{Command: strconv.Itoa(len(feeds))}, log, uint64(len(log.records)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer hub.release(c)
+			feeds = append(feeds, c.feed)
+		}
+		kept := 0
+		for _, f := range feeds {
+			for cursor := uint64(0); cursor < uint64(len(log.records)); {
+				p, s := f.fetch(cursor)
+				if s != ready {
+					t.Fatal(s)
+				}
+				cursor = p.last()
+			}
+			kept += len(f.pages)
+		}
+		if kept != want.pages {
+			t.Errorf("%d feeds keep %d pages, want %d", len(feeds), kept, want.pages)
+		}
+	}
 }

@@ -65,6 +65,7 @@ func (p *plain) serve(ctx context.Context, out *answer, after uint64) Reason {
 		select {
 		case <-more:
 		case <-beats.C:
+			p.feed.forget()
 			if err := out.send([]byte(beat)); err != nil {
 				return lost(err)
 			}

@@ -58,8 +58,11 @@ const (
 	// pageSize is about how many bytes of events are encoded at a time: as many as a send buffer takes. A page can be
 	// longer by one event.
 	pageSize = 64 << 10
-	// maxPages is how many pages a feed keeps: those that subscribers who rest or came at the same time share.
+	// maxPages is the most pages that a feed keeps: those that subscribers who rest or came at the same time share.
 	maxPages = 8
+	// allPages is how many pages all feeds of a hub keep together, some 6 MiB with what finds events in them. Each has an equal share: of more feeds than
+	// there are pages none keeps any, and what a subscriber is sent is read for it alone. Beside these, each feed with something new has the page that grows.
+	allPages = 64
 )
 
 // The names of the events.

@@ -1,9 +1,9 @@
 package stream
 
 import (
-	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,8 +12,9 @@ import (
 // watcher says which connections' clients left, without a goroutine for each: one for all waits for an
 // epoll(7) instance.
 type watcher struct {
-	file *os.File
-	raw  syscall.RawConn
+	file   *os.File
+	raw    syscall.RawConn
+	closed atomic.Bool
 }
 
 func newWatcher() (*watcher, error) {
@@ -52,7 +53,7 @@ func (w *watcher) run(left func(id uint64)) error {
 		if e := w.raw.Read(func(fd uintptr) bool {
 			n, err = unix.EpollWait(int(fd), events, 0)
 			return n != 0 && err != unix.EINTR
-		}); errors.Is(e, os.ErrClosed) {
+		}); w.closed.Load() { // of which the error is one of a package that is internal to Go
 			return nil
 		} else if e != nil {
 			return e
@@ -66,4 +67,7 @@ func (w *watcher) run(left func(id uint64)) error {
 	}
 }
 
-func (w *watcher) close() error { return w.file.Close() }
+func (w *watcher) close() error {
+	w.closed.Store(true)
+	return w.file.Close()
+}
