@@ -1,16 +1,20 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"stella/internal/bytesize"
+	"stella/internal/oom"
 	"stella/internal/oom/analyze"
 	"stella/internal/scan"
 )
@@ -94,7 +98,11 @@ func (c *oomAnalyze) run(cmd *cobra.Command, args []string) error {
 		return errors.Join(failed...)
 	}
 	result.Kills, result.Sources = list(result.Kills), list(result.Sources)
-	if err := c.app.show(c.format, result, c.app.analysis(c.format, &result)); err != nil {
+	write := c.app.analysis(c.format, &result)
+	if layout, ok := killLayouts[c.format]; ok {
+		write = func(w io.Writer) error { return layout.write(w, &result) }
+	}
+	if err := c.app.result(write); err != nil {
 		return err
 	}
 	for i, err := range failed {
@@ -108,6 +116,54 @@ func (c *oomAnalyze) run(cmd *cobra.Command, args []string) error {
 		return &unreadError{len(failed)}
 	}
 	return nil
+}
+
+// killLayout is how the kills of a result, its first field, look in a format.
+type killLayout struct {
+	encode func(io.Writer, any) error
+	// none is the empty list. open, sep and end are around and between kills, and last is what comes after them where there is nothing else.
+	none, open, sep, end, last string
+}
+
+var killLayouts = map[string]killLayout{
+	"json": {writeJSON, "[]", "[\n", ",\n", "\n  ]", "\n  ]\n}\n"},
+	"yaml": {writeYAML, " []", "\n", "\n", "", "\n"},
+}
+
+// write writes a result as encode would, but its kills one at a time: thousands of them in one text are more than the budget.
+func (l killLayout) write(w io.Writer, r *analyze.Result) error {
+	rest := *r
+	rest.Kills = []oom.Kill{}
+	var text bytes.Buffer
+	if err := l.encode(&text, rest); err != nil {
+		return err
+	}
+	if len(r.Kills) == 0 {
+		_, err := w.Write(text.Bytes())
+		return err
+	}
+	before, after, _ := strings.Cut(text.String(), l.none)
+	if _, err := io.WriteString(w, before+l.open); err != nil {
+		return err
+	}
+	for i := range r.Kills {
+		text.Reset()
+		if err := l.encode(&text, struct {
+			Kills []oom.Kill `json:"kills"`
+		}{r.Kills[i : i+1]}); err != nil {
+			return err
+		}
+		_, kill, _ := strings.Cut(text.String(), l.open)
+		kill = strings.TrimSuffix(kill, l.last)
+		if i > 0 {
+			kill = l.sep + kill
+		}
+		if _, err := io.WriteString(w, kill); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(w, l.end+after)
+	return err
 }
 
 func read(ctx context.Context, a *analyze.Analysis, path string) error {

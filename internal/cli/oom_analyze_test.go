@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -148,5 +149,24 @@ func TestPollReader(t *testing.T) {
 	w.Close()
 	if _, err := (&pollReader{t.Context(), r}).Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("error is %v; want the end", err)
+	}
+}
+
+// A result is written kill by kill as it would be in one piece.
+func TestOneByOne(t *testing.T) {
+	for n := range 4 {
+		r := analyze.Result{Kills: []oom.Kill{}, Sources: []analyze.Source{{Name: "[]"}}, Missing: []string{"}\n"}}
+		for i := range n {
+			r.Kills = append(r.Kills, oom.Kill{ID: strconv.Itoa(i), Doubt: "[\n\n  ]\n}\n- []\n"})
+		}
+		for name, layout := range killLayouts {
+			var want, got strings.Builder
+			if err := errors.Join(layout.encode(&want, r), layout.write(&got, &r)); err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != want.String() {
+				t.Errorf("%d kills as %s:\n%s\nwant\n%s", n, name, &got, &want)
+			}
+		}
 	}
 }
