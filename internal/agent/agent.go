@@ -53,7 +53,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 		work.Go(func() error { return listen.Serve(ctx, requests, socket) })
 	}
 	if admin != nil {
-		server := &http.Server{Handler: withToken(o.token, telemetry.Admin(m.registry, live, n.ready())), ReadHeaderTimeout: readHeader, MaxHeaderBytes: maxHeader}
+		server := &http.Server{Handler: listen.WithToken(o.token, telemetry.IsHealth, telemetry.Admin(m.registry, live, n.ready())), ReadHeaderTimeout: readHeader, MaxHeaderBytes: maxHeader}
 		work.Go(func() error { return listen.Serve(ctx, server, admin) })
 		o.Admin = admin.Addr().String() // where it was asked for any port
 	}

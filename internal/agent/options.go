@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"stella/internal/bytesize"
@@ -20,9 +19,6 @@ const (
 	stateOff    = "off"
 	stateFailed = "failed"
 )
-
-// minToken is the fewest characters of a token that cannot be guessed.
-const minToken = 32
 
 // Options are all that an agent takes from its surroundings. [Options.Validate] fills in defaults.
 type Options struct {
@@ -98,27 +94,10 @@ func (o *Options) Validate() (err error) {
 	if err := o.admin().Validate(); err != nil {
 		return fmt.Errorf("--admin: %w", err)
 	}
-	return o.readToken()
+	o.token, err = listen.ReadToken(o.TokenFile, o.Admin)
+	return err
 }
 
 func (o *Options) admin() listen.TCPOptions {
 	return listen.TCPOptions{Address: o.Admin, CertFile: o.TLSCert, KeyFile: o.TLSKey, AllowPlain: o.AllowPlainHTTP}
-}
-
-// readToken reads the token, which a listener beyond loopback must have.
-func (o *Options) readToken() error {
-	if o.TokenFile == "" {
-		if !listen.Loopback(o.Admin) {
-			return fmt.Errorf("--admin %s can be reached from other machines: give --token-file, a file with a token of at least %d characters that Prometheus sends as its bearer token", o.Admin, minToken)
-		}
-		return nil
-	}
-	text, err := os.ReadFile(o.TokenFile)
-	if err != nil {
-		return fmt.Errorf("--token-file: %w", err)
-	}
-	if o.token = strings.TrimSpace(string(text)); len(o.token) < minToken {
-		return fmt.Errorf("--token-file %s: a token of %d characters can be guessed; make one of at least %d, for instance with: openssl rand -hex 32", o.TokenFile, len(o.token), minToken)
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"stella/internal/rdev"
+	"stella/internal/trend"
 )
 
 // What a soak may show. Growth that is both significant and large fails it: a difference of bytes can be significant without mattering.
@@ -81,8 +82,8 @@ func TestSoak(t *testing.T) {
 	if s.requests.Load() < requests {
 		t.Errorf("%d requests", s.requests.Load())
 	}
-	growth := slope(heap) * float64(len(heap)-1)
-	if chance(heap) < significant && growth > mostGrowth {
+	growth := trend.Slope(heap) * float64(len(heap)-1)
+	if trend.Chance(heap) < significant && growth > mostGrowth {
 		t.Errorf("the heap grows: %.0f", heap)
 	}
 	mib := func(bytes float64) string { return fmt.Sprintf("%.2f MiB", bytes/(1<<20)) }
@@ -91,8 +92,8 @@ func TestSoak(t *testing.T) {
 		"|---|---|",
 		fmt.Sprintf("| requests, commands, streams | %d, %d, %d in %.0f s |", s.requests.Load(), s.commands.Load(), s.streams.Load(), took.Seconds()),
 		fmt.Sprintf("| heap after a collection, first and last of %d samples | %s, %s |", samples, mib(heap[0]), mib(heap[len(heap)-1])),
-		fmt.Sprintf("| **its growth over the samples by Theil and Sen, and the chance that it is none by Mann and Kendall** | **%s, p = %.3f** |", mib(growth), chance(heap)),
-		fmt.Sprintf("| resident memory, first, last, and growth in the same way | %s, %s, %s, p = %.3f |", mib(resident[0]), mib(resident[len(resident)-1]), mib(slope(resident)*float64(len(resident)-1)), chance(resident)),
+		fmt.Sprintf("| **its growth over the samples by Theil and Sen, and the chance that it is none by Mann and Kendall** | **%s, p = %.3f** |", mib(growth), trend.Chance(heap)),
+		fmt.Sprintf("| resident memory, first, last, and growth in the same way | %s, %s, %s, p = %.3f |", mib(resident[0]), mib(resident[len(resident)-1]), mib(trend.Slope(resident)*float64(len(resident)-1)), trend.Chance(resident)),
 		fmt.Sprintf("| goroutines and descriptors at rest, before and after | %d and %d, %d and %d |", before.goroutines, before.descriptors, after.goroutines, after.descriptors),
 	} {
 		t.Log(row)
