@@ -104,13 +104,7 @@ func accept(metadata bool, as string) string {
 
 // get is a request that succeeds, or an error. The caller closes the body.
 func (c *Client) get(ctx context.Context, path string, query url.Values, accept string) (io.ReadCloser, error) {
-	answer, err := c.send(ctx, path, query, accept, false)
-	if err == nil && answer.StatusCode == http.StatusUnauthorized {
-		// Credentials can have been renewed since they were read. A connection keeps its certificate, so make a new one.
-		answer.Body.Close()
-		c.transport.CloseIdleConnections()
-		answer, err = c.send(ctx, path, query, accept, true)
-	}
+	answer, err := c.again(func(fresh bool) (*http.Response, error) { return c.send(ctx, path, query, accept, fresh) })
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +113,17 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, accept 
 		return nil, readStatus(answer)
 	}
 	return answer.Body, nil
+}
+
+// again sends a request, and once more where our credentials are not taken: they can have been renewed since they were read.
+func (c *Client) again(send func(fresh bool) (*http.Response, error)) (*http.Response, error) {
+	answer, err := send(false)
+	if err != nil || answer.StatusCode != http.StatusUnauthorized {
+		return answer, err
+	}
+	answer.Body.Close()
+	c.transport.CloseIdleConnections() // a connection keeps its certificate, so make a new one
+	return send(true)
 }
 
 func (c *Client) send(ctx context.Context, path string, query url.Values, accept string, fresh bool) (*http.Response, error) {

@@ -323,7 +323,7 @@ func TestCredentialsAreRenewed(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		io.WriteString(w, `{"items":[]}`)
+		io.WriteString(w, `{"kind":"PodList","items":[]}`)
 	}))
 	s.EnableHTTP2 = true
 	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}

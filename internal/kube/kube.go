@@ -57,6 +57,8 @@ const (
 var (
 	ErrNotFound  = errors.New("there is no such object")
 	ErrForbidden = errors.New("the server does not allow it")
+	// ErrConflict says that the object is there already, or was changed since it was read.
+	ErrConflict = errors.New("somebody else changed it meanwhile")
 	// ErrExpired says that the server forgot what a request refers to: begin anew.
 	ErrExpired = errors.New("the server has no state as old as that any more")
 	// ErrTooLarge says that an object has more than [MaxObject] bytes.
@@ -87,6 +89,8 @@ func (e *StatusError) Is(target error) bool {
 		return e.Code == http.StatusNotFound
 	case ErrForbidden:
 		return e.Code == http.StatusForbidden
+	case ErrConflict:
+		return e.Code == http.StatusConflict
 	case ErrExpired:
 		return e.Code == http.StatusGone
 	}
@@ -99,13 +103,17 @@ type Resource struct {
 	Group, Version, Plural string
 }
 
-// The resources that this project reads.
+// The resources that this project uses.
 var (
 	Pods        = Resource{"", "v1", "pods"}
 	Nodes       = Resource{"", "v1", "nodes"}
 	Events      = Resource{"", "v1", "events"}
 	ReplicaSets = Resource{"apps", "v1", "replicasets"}
 	Jobs        = Resource{"batch", "v1", "jobs"}
+	DaemonSets  = Resource{"apps", "v1", "daemonsets"}
+	Leases      = Resource{"coordination.k8s.io", "v1", "leases"}
+	Claims      = Resource{"", "v1", "persistentvolumeclaims"}
+	Budgets     = Resource{"policy", "v1", "poddisruptionbudgets"}
 )
 
 // path is where the objects of a namespace are, "" for all; and one of them, if it has a name.

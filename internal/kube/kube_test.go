@@ -75,7 +75,7 @@ func TestListPages(t *testing.T) {
 			io.WriteString(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7","continue":"more"},"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"}}]}`)
 		case "more":
 			// The order of keys is the server's business.
-			io.WriteString(w, `{"items":[{"metadata":{"name":"c"}}],"unknown":[[{}]],"metadata":{"resourceVersion":"7"}}`)
+			io.WriteString(w, `{"items":[{"metadata":{"name":"c"}}],"unknown":[[{}]],"metadata":{"resourceVersion":"7"},"kind":"PodList"}`)
 		}
 	})
 	got, err := names(t.Context(), c, Query{Resource: Pods, Namespace: "a b", Labels: "a=b", Fields: "spec.nodeName=n"})
@@ -85,9 +85,9 @@ func TestListPages(t *testing.T) {
 }
 
 func TestListOfNothing(t *testing.T) {
-	for _, answer := range []string{`{"items":null}`, `{"items":[],"metadata":{}}`} {
+	for _, answer := range []string{`{"kind":"PartialObjectMetadataList","items":null}`, `{"kind":"PodList","items":[],"metadata":{}}`} {
 		c := server(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) })
-		if got, err := names(t.Context(), c, Query{Resource: Pods}); len(got) != 0 || err != nil {
+		if got, err := names(t.Context(), c, Query{Resource: Pods, Metadata: strings.Contains(answer, "Partial")}); len(got) != 0 || err != nil {
 			t.Errorf("%s: %v, %v", answer, got, err)
 		}
 	}
@@ -116,7 +116,9 @@ func TestReadList(t *testing.T) {
 
 // The error of the caller's function comes back as it is.
 func TestListStops(t *testing.T) {
-	c := server(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"items":[{},{},{}]}`) })
+	c := server(t, func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"kind":"PodList","items":[{},{},{}]}`)
+	})
 	enough := errors.New("enough")
 	n := 0
 	err := List(t.Context(), c, Query{Resource: Pods}, func(*Pod) error {
@@ -126,6 +128,16 @@ func TestListStops(t *testing.T) {
 	if err != enough || n != 1 { //nolint:errorlint // the very same
 		t.Errorf("%d calls, %v", n, err)
 	}
+}
+
+// manyMembers is an object that costs memory for each of its names.
+func manyMembers() string {
+	var b strings.Builder
+	b.WriteString(`{"kind":"PodList"`)
+	for i := range 100_000 {
+		fmt.Fprintf(&b, `,"%d":0`, i)
+	}
+	return b.String() + `,"items":[]}`
 }
 
 func TestBrokenAnswers(t *testing.T) {
@@ -144,7 +156,23 @@ func TestBrokenAnswers(t *testing.T) {
 		"an item of another kind":          {`{"items":[7]}`, "cannot unmarshal number"},
 		"an amount that is none":           {`{"items":[{"spec":{"containers":[{"resources":{"limits":{"memory":"much"}}}]}}]}`, "amount of memory"},
 		"an amount without end":            {`{"items":[{"spec":{"containers":[{"resources":{"limits":{"memory":"` + strings.Repeat("1", 100) + `"}}}]}}]}`, "102 characters"},
-		"a page that leads to itself":      {`{"items":[],"metadata":{"continue":"x"}}`, "again and again"},
+		"a page that leads to itself":      {`{"kind":"PodList","items":[],"metadata":{"continue":"x"}}`, "again and again"},
+		"an empty object":                  {`{}`, "no list"},
+		"null":                             {`null`, "no JSON object"},
+		"a list of anything":               {`{"items":[]}`, `of kind "", and should be a PodList`},
+		"a list of another kind":           {`{"items":[],"kind":"NodeList"}`, `of kind "NodeList"`},
+		"a kind that is none":              {`{"items":[],"kind":7}`, "cannot unmarshal number"},
+		"items that are null":              {`{"kind":"PodList","items":null}`, "no list"},
+		"an item that is null":             {`{"kind":"PodList","items":[null]}`, "an item is null"},
+		"items twice":                      {`{"kind":"PodList","items":[{}],"items":[]}`, `two members "items"`},
+		"metadata twice":                   {`{"kind":"PodList","metadata":{"continue":"x"},"metadata":{},"items":[]}`, `two members "metadata"`},
+		"continue twice":                   {`{"kind":"PodList","metadata":{"continue":"x","continue":""},"items":[]}`, `two members "continue"`},
+		"metadata that is none":            {`{"kind":"PodList","metadata":"x","items":[]}`, "no JSON object"},
+		"continue that is none":            {`{"kind":"PodList","metadata":{"continue":["x"]},"items":[]}`, "cannot unmarshal array"},
+		"objects that are left out":        {`{"kind":"PodList","metadata":{"remainingItemCount":7},"items":[]}`, "leaves out 7 objects"},
+		"two lists":                        {`{"kind":"PodList","items":[]}{"kind":"PodList","items":[{}]}`, "goes on behind its end"},
+		"garbage behind":                   {`{"kind":"PodList","items":[]}<html>`, "behind the end"},
+		"members without end":              {manyMembers(), "more than 64 members"},
 		"more levels than anything needs":  {`{"items":[` + strings.Repeat("[", 20000), "exceeded max depth"},
 		"an object that is too large":      {`{"items":[{"x":"` + strings.Repeat("x", MaxObject+1) + `"}]}`, "more than 3145728 bytes"},
 		"too large, and no item":           {`{"x":"` + strings.Repeat("x", MaxObject+1) + `","items":[]}`, "more than 3145728 bytes"},
@@ -228,12 +256,11 @@ func TestListIsFlat(t *testing.T) {
 	c := server(t, func(w http.ResponseWriter, r *http.Request) {
 		var page int
 		fmt.Sscan(r.URL.Query().Get("continue"), &page)
-		meta := listMeta{ResourceVersion: "1"}
+		next := ""
 		if page < pages-1 {
-			meta.Continue = fmt.Sprint(page + 1)
+			next = fmt.Sprint(page + 1)
 		}
-		text, _ := json.Marshal(meta)
-		fmt.Fprintf(w, `{"metadata":%s,"items":[`, text)
+		fmt.Fprintf(w, `{"kind":"PodList","metadata":{"resourceVersion":"1","continue":%q},"items":[`, next)
 		for i := range pageSize {
 			if i > 0 {
 				io.WriteString(w, ",")
