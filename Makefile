@@ -64,8 +64,8 @@ test-v2: kubernetes ## Of e2e, what runs in an emulated machine that has only cg
 	fi; \
 	CGO_ENABLED=0 $(GO) build -o bin/vm ./test/vm; \
 	($(CLUSTER) $(GO) run ./up -programs '$(CURDIR)/bin/programs'); \
-	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,bpf,disk,memory-cgroup,namespaces,nsenter,own-machine,root,runc; \
-	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker ./internal/oom/counters ./internal/oom/tree ./internal/oom/victims; \
+	export CGO_ENABLED=0 STELLA_TEST_PROGRAMS='$(CURDIR)/bin/programs' STELLA_REQUIRE=cgroup-v2,cgroup-v2-mount,cni-plugins,containerd,bpf,disk,memory-cgroup,namespaces,nsenter,own-machine,root,runc,tracefs; \
+	$(GO) test -count=1 -exec '$(CURDIR)/bin/vm' ./internal/cgroup ./internal/scanner/worker ./internal/oom/counters ./internal/oom/trace ./internal/oom/tree ./internal/oom/victims; \
 	disk=$$(mktemp); trap 'rm -f "$$disk"' EXIT; truncate -s 256M "$$disk"; \
 	$(GO) test -count=1 -timeout 20m -skip TestWitnesses -exec "$(CURDIR)/bin/vm -memory 768 -timeout 19m -disk $$disk" ./test/oom -storm 2; \
 	$(CLUSTER) $(GO) test -count=1 -timeout 25m -parallel 8 -run '^(TestKills|TestAgent)$$' -exec '$(CURDIR)/bin/vm -memory 4096 -timeout 24m -file $(CURDIR)/bin/programs -file $(CURDIR)/deploy $(NODE)' .

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"stella/internal/oom"
+	"stella/internal/oom/ledger"
 	"stella/internal/sse"
 )
 
@@ -123,6 +124,11 @@ func (a *api) processes(w http.ResponseWriter, r *http.Request) {
 
 // events streams kills until the client goes away.
 func (a *api) events(w http.ResponseWriter, r *http.Request) {
+	after := r.Header.Get("Last-Event-ID")
+	if err := ledger.CheckCursor(after); err != nil {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("Last-Event-ID: %v; leave it out to follow from now on", err))
+		return
+	}
 	select {
 	case a.streams <- struct{}{}:
 		defer func() { <-a.streams }()
@@ -131,7 +137,6 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusTooManyRequests, fmt.Sprintf("%d clients follow this agent already, which is the most", maxStreams))
 		return
 	}
-	after := r.Header.Get("Last-Event-ID")
 	err := sse.Serve(w, r, a.closing, func(ctx context.Context, send func(sse.Event) error) error {
 		return a.from.Follow(ctx, after, func(cursor string, e oom.KillEvent) error {
 			data, err := json.Marshal(e)

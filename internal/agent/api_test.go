@@ -221,9 +221,14 @@ func TestStreamGoesOn(t *testing.T) {
 	if _, e = next(t, second); e.Kill.Cgroup != "/two" || e.Missed != 0 {
 		t.Errorf("%+v", e)
 	}
-	// One that is no cursor gets nothing, and holds nothing.
-	if text, err := io.ReadAll(follow(t, http.DefaultClient, url, "what?").Body); err != nil || strings.Contains(string(text), "data:") {
-		t.Errorf("%q, %v", text, err)
+	// One that is no cursor is refused, and says why.
+	for _, bad := range []string{"what?", "7", "x-", "x-1x", "x--1", "x-99999999999999999999", strings.Repeat("x", 10_000)} {
+		answer := follow(t, http.DefaultClient, url, bad)
+		text, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != http.StatusBadRequest || answer.Header.Get("Content-Type") != "application/problem+json" ||
+			!strings.Contains(string(text), "Last-Event-ID: ") || !strings.Contains(string(text), "no cursor of a ledger") || len(text) > 500 {
+			t.Errorf("%.20q: %s %v %s, %v", bad, answer.Status, answer.Header, text, err)
+		}
 	}
 	close(closing)
 	if _, err := second.Next(); err != io.EOF {

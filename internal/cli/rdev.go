@@ -76,7 +76,10 @@ func (f *rdevFlags) ask(ctx context.Context, a *app, fn func(context.Context, rd
 			return fmt.Errorf("--api-key-file: %w", err)
 		}
 	}
-	c, err := client.NewRdev(client.Options{Address: address, Key: key, CAFile: f.caFile, UserAgent: "stella/" + a.version})
+	c, err := client.NewRdev(client.Options{
+		Address: address, Key: key, CAFile: f.caFile, UserAgent: "stella/" + a.version,
+		Away: func(why error) { a.warn(fmt.Sprintf("%v; trying again", why)) },
+	})
 	if err != nil {
 		return err
 	}

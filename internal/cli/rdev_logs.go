@@ -28,8 +28,8 @@ func newRdevLogs(a *app, f *rdevFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs [ID]",
 		Short: "Show what a command printed, or prints",
-		Long: `Show what a command printed on standard output and standard error, in its order: that of ID,
-or of the newest command of the project. -f goes on with what it prints until its end, or
+		Long: `Show what a command printed on standard output and standard error, each in its order: that of
+ID, or of the newest command of the project. -f goes on with what it prints until its end, or
 Ctrl-C, which leaves the command alone; it comes back by itself when the connection breaks.
 
 ` + projectHelp + "\n\n" + rdevHelp,

@@ -183,6 +183,23 @@ func TestRdevRunWithoutReader(t *testing.T) {
 	f.request(t, "DELETE /v1/projects/web/commands/7")
 }
 
+// A service that does not answer for seconds, as when it is stopped slowly, is waited for, and that is said.
+func TestRdevRunOutlastsARestart(t *testing.T) {
+	asked := 0
+	output := sendOutput(nil, rdevstream.Output{Stream: rdev.Stdout, Text: "hello", End: "\n"}, rdev.End{Reason: rdev.ReasonExit})
+	f := newFakeRdev(t, nil, map[string]any{
+		"GET /v1/projects/web/commands/7/events": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if asked++; asked <= 6 {
+				refuse(http.StatusServiceUnavailable, "the service is being stopped")(w, r)
+				return
+			}
+			output(w, r)
+		}),
+		"GET /v1/projects/web/commands/7": rdev.Command{ID: "7", Status: rdev.Running},
+	})
+	f.runRdev(t.Context(), t, "run", "true").want(t, ExitOK, "hello\n", "stella: warning: the service is being stopped; trying again\n")
+}
+
 // What is not the command's end has a code of its own, and says what to do.
 func TestRdevNotRun(t *testing.T) {
 	refused := newFakeRdev(t, nil, map[string]any{"POST /v1/projects/web/commands": refuse(http.StatusServiceUnavailable, "no new commands now: memory")})

@@ -47,6 +47,9 @@ type Options struct {
 	CAFile string
 	// UserAgent is sent with each request, such as "stella/1.2".
 	UserAgent string
+	// Away is told why a stream that broke off cannot be taken up again, after some seconds of trying, which goes on; nil
+	// tells nobody. It must not block.
+	Away func(why error)
 }
 
 // Client talks to one server. It may be used by several goroutines.
@@ -57,6 +60,7 @@ type Client struct {
 	address   string
 	key       string
 	agent     string
+	away      func(error)
 	peer      peer
 }
 
@@ -67,10 +71,12 @@ type peer struct {
 	start string
 	// refused makes the error of an answer that is no success; nil is that the status says nothing about the request.
 	refused func(status int, text string) error
+	// comebacks is how often in a row a stream is taken up again without any event coming.
+	comebacks int
 }
 
 var scannerService = peer{
-	name: "scanner service", start: "start one with stella up, or give the address of one that runs", refused: refusedByScanner,
+	name: "scanner service", start: "start one with stella up, or give the address of one that runs", refused: refusedByScanner, comebacks: comebacks,
 }
 
 // New makes a client of a scanner service. It does not connect: the first request does.
@@ -81,7 +87,7 @@ func dial(o Options, p peer) (*Client, error) {
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, badAddress(o.Address, p)
 	}
-	c := &Client{key: o.Key, agent: o.UserAgent, address: o.Address, peer: p}
+	c := &Client{key: o.Key, agent: o.UserAgent, away: o.Away, address: o.Address, peer: p}
 	c.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,

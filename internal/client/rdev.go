@@ -9,8 +9,12 @@ import (
 	"stella/internal/rdev"
 )
 
+// rdevComebacks are, with the pauses between them, for one to two minutes: an rdev-api that is stopped has 45 s for it,
+// in which it takes nobody in, and its successor begins then.
+const rdevComebacks = 60
+
 var rdevAPI = peer{
-	name: "rdev-api", start: "start one with rdev-api or stella up, or give the address of one that runs", refused: refusedByRdev,
+	name: "rdev-api", start: "start one with rdev-api or stella up, or give the address of one that runs", refused: refusedByRdev, comebacks: rdevComebacks,
 }
 
 // refusedByRdev makes the error of a status; nil where that says nothing about the request. It is the inverse of the

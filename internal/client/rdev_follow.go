@@ -42,7 +42,7 @@ func (r *Rdev) Output(ctx context.Context, project, id string, tail int64, strea
 }
 
 // Follow calls fn with what a command has printed and prints, until its end, which is the last event. It comes back by itself when
-// the connection breaks, and misses nothing that the service still has. An error of fn ends it, and is returned.
+// the connection breaks, for a minute at least, and misses nothing that the service still has. An error of fn ends it, and is returned.
 func (r *Rdev) Follow(ctx context.Context, project, id string, from From, fn func(OutputEvent) error) error {
 	q := request{method: http.MethodGet, path: commandPath(project, id) + "/events", query: url.Values{}, accept: sse.ContentType}
 	if from.After > 0 {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -184,7 +185,7 @@ func TestSilentStreamGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		r := rdevOver(t, func(q *http.Request) (*http.Response, error) {
-			if n++; n > 5*comebacks {
+			if n++; n > 2*rdevComebacks {
 				return answer(200, strings.NewReader(sent(0, 0))), nil
 			}
 			return answer(200, &beats{left: 240, ctx: q.Context()}), nil
@@ -193,6 +194,53 @@ func TestSilentStreamGoesOn(t *testing.T) {
 			t.Errorf("after %d connections: %v", n, err)
 		}
 	})
+}
+
+// A service that is stopped as slowly as it may is waited for, which is said once; one that stays away is not, for ever.
+func TestRdevFollowOutlastsARestart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		away time.Duration
+		ok   bool
+	}{"as slow as can be": {50 * time.Second, true}, "for good": {time.Hour, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const lines = 20
+				begun, n, told := time.Now(), 0, []time.Duration{}
+				r := rdevOver(t, func(q *http.Request) (*http.Response, error) {
+					switch n++; {
+					case n == 1:
+						return answer(200, strings.NewReader(sent(lines, 0)[:500])), nil
+					case time.Since(begun) < tt.away:
+						return gone("")
+					}
+					after, err := strconv.Atoi(q.Header.Get("Last-Event-ID"))
+					if err != nil || after == 0 {
+						t.Errorf("asked for what is behind %q", q.Header.Get("Last-Event-ID"))
+					}
+					return answer(200, strings.NewReader(sent(lines, after))), nil
+				})
+				r.c.away = func(why error) {
+					told = append(told, time.Since(begun))
+					if !errors.Is(why, ErrNoServer) {
+						t.Errorf("it is away for %v", why)
+					}
+				}
+				events := uint64(0)
+				err := r.Follow(t.Context(), "web", "1", From{}, func(e OutputEvent) error {
+					if events++; e.Seq != events {
+						t.Errorf("event %d is %d", events, e.Seq)
+					}
+					return nil
+				})
+				if (err == nil) != tt.ok || tt.ok && events != lines+1 || time.Since(begun) > 2*time.Minute {
+					t.Errorf("%v after %v and %d events", err, time.Since(begun), events)
+				}
+				if len(told) != 1 || told[0] < time.Second || told[0] > 5*time.Second {
+					t.Errorf("told after %v", told)
+				}
+			})
+		})
+	}
 }
 
 // beats is a body with a heartbeat each quarter of a minute.

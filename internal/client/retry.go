@@ -15,9 +15,11 @@ const (
 	// attempts at one request: with the pauses between them, enough for a server
 	// that is restarted, which takes less than two seconds.
 	attempts = 7
-	// comebacks is how often in a row a stream is taken up again without any event
+	// comebacks is how often in a row a scanner service's stream is taken up again without any event
 	// coming: with the pauses between them, for a quarter of a minute.
 	comebacks = 13
+	// tellAfter is after how many failures in a row somebody is told: some two seconds.
+	tellAfter = 6
 	firstWait = 100 * time.Millisecond
 	maxWait   = 2 * time.Second
 	// maxRetryAfter caps what a server may ask for: beyond it a person should know.
@@ -72,6 +74,7 @@ type tries struct {
 	limit    int
 	failures int
 	reached  bool // there was a server
+	away     func(error)
 }
 
 // again waits, and reports whether the request is to be sent again after it failed like this.
@@ -91,7 +94,13 @@ func (t *tries) again(ctx context.Context, r request, err error) bool {
 		t.reached, again = true, refused.passes(r)
 		wait = max(wait, refused.after)
 	}
-	return again && t.failures < t.limit && sleep(ctx, wait)
+	if !again || t.failures >= t.limit {
+		return false
+	}
+	if t.failures == tellAfter && t.away != nil && ctx.Err() == nil {
+		t.away(plain(ctx, err))
+	}
+	return sleep(ctx, wait)
 }
 
 // backoff doubles from one failure to the next. Half of it is random, so that many clients do

@@ -117,7 +117,7 @@ func (c *Client) read(ctx context.Context, r request, fn func(io.Reader) error) 
 // returns an error. It takes the stream up again behind the last event.
 func (c *Client) follow(ctx context.Context, r request, fn func(sse.Event) (done bool, err error)) error {
 	r.again = true
-	t := tries{limit: comebacks}
+	t := tries{limit: c.peer.comebacks, away: c.away}
 	for {
 		resp, err := c.open(ctx, r)
 		if err == nil {

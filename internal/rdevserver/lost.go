@@ -18,7 +18,7 @@ func (p *parts) endLost(ctx context.Context, since time.Time) error {
 		p.o.Log.Warn("what an earlier process left running in pods cannot be looked for", "error", err)
 		return nil
 	}
-	for _, c := range lost {
+	for _, c := range lost.Commands {
 		if c.End == nil || c.End.Reason != rdev.ReasonLost {
 			continue
 		}

@@ -67,6 +67,7 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	o.checkDescriptors()
 	p, began := &parts{o: o, metrics: newMetrics(o.Version)}, time.Now()
 	defer func() { err = errors.Join(err, p.end.close()) }()
 	for _, open := range []func(context.Context) error{p.openState, p.openProjects, p.openCommands, p.openAPI} {

@@ -119,8 +119,19 @@ func TestRun(t *testing.T) {
 	if all := c.do("GET", "/v1/projects/p/commands/"+done.ID+"/events", "", 200, nil); !strings.Contains(all, `"text":"hello"`) || !strings.Contains(all, `"exit_code":3`) {
 		t.Errorf("events %s", all)
 	}
-	metrics := c.do("GET", "/metrics", "", 200, nil)
-	for _, want := range []string{"\nsse_connections_active ", "\ncommands_active ", `rdev_commands_ended_total{reason="exit"} 1`} {
+	var long rdev.Command
+	c.do("POST", "/v1/projects/p/commands", `{"shell":"yes | head -c 3000000","output":1048576}`, 202, &long)
+	if who := c.do("GET", "/v1/audit", "", 200, nil); !strings.Contains(who, fmt.Sprintf(`"by":"uid %d"`, os.Geteuid())) || !strings.Contains(who, `"from":"socket"`) {
+		t.Errorf("the audit log has %s", who)
+	}
+	metrics := ""
+	for !strings.Contains(metrics, `rdev_commands_ended_total{reason="exit"} 2`) { // a moment after their ends are told
+		metrics = c.do("GET", "/metrics", "", 200, nil)
+	}
+	if c.do("GET", "/v1/projects/p/commands/"+long.ID, "", 200, &long); long.Output.Bytes != 3_000_000 || long.Output.Dropped == 0 || long.Output.Gone {
+		t.Errorf("a long output is %+v", long.Output)
+	}
+	for _, want := range []string{"\nsse_connections_active ", "\ncommands_active ", "\nrdev_outputs_truncated_total 1\n"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics have no %q", want)
 		}

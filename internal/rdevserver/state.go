@@ -32,6 +32,7 @@ var (
 	logFiles      = desc("rdev_output_files_open", "Files of outputs that are open.")
 	logsRemoved   = desc("rdev_output_removed_total", "Outputs that were removed.", "reason")
 	recordsLost   = desc("rdev_output_records_lost_total", "Records of outputs that could not be written, for instance because the disk was full.")
+	logsTruncated = desc("rdev_outputs_truncated_total", "Outputs that were longer than is kept of one: what is between head and tail was dropped.")
 	cacheEntries  = desc("rdev_projects_cached", "Projects in the cache.")
 	cacheBytes    = desc("rdev_projects_cache_bytes", "About what the cache of projects takes in memory.")
 	cacheLooks    = desc("rdev_projects_lookups_total", "Questions for projects.", "from")
@@ -43,7 +44,7 @@ var (
 // Describe implements prometheus.Collector.
 func (states) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{streamsActive, commandsActive, queued, reserved, reservable, streamsOpened, streamsClosed, streamsNoRoom, streamsLagged, streamBytes,
-		logs, logBytes, logFiles, logsRemoved, recordsLost, cacheEntries, cacheBytes, cacheLooks, memoryUsed, memoryLimit, memoryLevel} {
+		logs, logBytes, logFiles, logsRemoved, recordsLost, logsTruncated, cacheEntries, cacheBytes, cacheLooks, memoryUsed, memoryLimit, memoryLevel} {
 		c <- d
 	}
 }
@@ -80,6 +81,7 @@ func (s states) Collect(c chan<- prometheus.Metric) {
 	count(logsRemoved, outputs.RemovedForAge, "age")
 	count(logsRemoved, outputs.RemovedForSpace, "space")
 	count(recordsLost, outputs.LostRecords)
+	count(logsTruncated, outputs.Truncated)
 
 	cache := s.p.projects.Stats()
 	gauge(cacheEntries, int64(cache.Entries))

@@ -16,7 +16,7 @@ import (
 // names are the names of all capabilities that a test may need, in order. Those
 // that have no variable here are made where they are needed.
 func names() []string {
-	all := []string{"bpf", "cgroup-v2", "cgroup-v2-mount", "cni-plugins", "debian-kernel", "disk", "memory-cgroup", "namespaces", "own-machine", "postgresql", "root"}
+	all := []string{"bpf", "cgroup-v2", "cgroup-v2-mount", "cni-plugins", "debian-kernel", "disk", "memory-cgroup", "namespaces", "own-machine", "postgresql", "root", "tracefs"}
 	all = slices.AppendSeq(all, maps.Keys(programs))
 	slices.Sort(all)
 	return all

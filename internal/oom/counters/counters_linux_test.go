@@ -12,6 +12,7 @@ import (
 
 	"stella/internal/oom"
 	"stella/internal/oom/counters"
+	"stella/internal/testkit"
 )
 
 const (
@@ -304,10 +305,8 @@ func descriptors(t *testing.T) []string {
 
 // A group kill takes several, and the kernel may count the victim twice; if both find no memory at once, both are victims.
 func TestGroupKill(t *testing.T) {
+	testkit.Need(t, testkit.CgroupV2)
 	p := ownPart(t)
-	if p.Version != 2 {
-		t.Skip("memory.oom.group is of cgroup v2")
-	}
 	p.Make("/group", 2*small)
 	p.Write("/group", "memory.oom.group", "1")
 	w := p.watch(counters.Options{})
@@ -326,10 +325,8 @@ func TestGroupKill(t *testing.T) {
 
 // On v2 a cgroup has counters only where the controller was given to it; that can come later, and end.
 func TestControllerComesLater(t *testing.T) {
+	testkit.Need(t, testkit.CgroupV2)
 	p := ownPart(t)
-	if p.Version != 2 {
-		t.Skip("on cgroup v1 all cgroups have counters")
-	}
 	p.Make("/pod", small)
 	p.Make("/pod/inner", 0)
 	w := p.watch(counters.Options{})

@@ -108,16 +108,31 @@ func (l *Ledger) Follow(ctx context.Context, after string, fn func(cursor string
 
 // cursor is the number of the version that a cursor stands for.
 func (l *Ledger) cursor(text string) (uint64, error) {
-	if text == "" {
+	tag, n, err := parseCursor(text)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("follow OOM kills: %w", err)
+	case text == "":
 		return l.events.last, nil
-	}
-	tag, digits, ok := strings.Cut(text, "-")
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if !ok || err != nil {
-		return 0, fmt.Errorf("follow OOM kills: %q is no cursor of a ledger", text)
-	}
-	if tag != l.store.tag || n > l.events.last {
-		n = l.events.last - uint64(len(l.events.ring))
+	case tag != l.store.tag || n > l.events.last:
+		return l.events.last - uint64(len(l.events.ring)), nil
 	}
 	return n, nil
+}
+
+// CheckCursor finds out whether a text may be a cursor, of any ledger, before [Ledger.Follow] is called with it.
+func CheckCursor(text string) error {
+	_, _, err := parseCursor(text)
+	return err
+}
+
+func parseCursor(text string) (tag string, n uint64, err error) {
+	if text == "" {
+		return "", 0, nil
+	}
+	tag, digits, ok := strings.Cut(text, "-")
+	if n, err = strconv.ParseUint(digits, 10, 64); !ok || err != nil {
+		return "", 0, fmt.Errorf("%.100q is no cursor of a ledger", text)
+	}
+	return tag, n, nil
 }

@@ -118,6 +118,9 @@ func TestCursors(t *testing.T) {
 		l.Report(report(c, seq, "/pod/c"))
 	}
 	for _, bad := range []string{"x", "1-", "-", "abcd-x", "abcd--1"} {
+		if CheckCursor(bad) == nil {
+			t.Errorf("%q may be a cursor", bad)
+		}
 		if err := l.Follow(t.Context(), bad, func(string, oom.KillEvent) error { return errEnough }); err == nil || errors.Is(err, errEnough) {
 			t.Errorf("%q: %v", bad, err)
 		}

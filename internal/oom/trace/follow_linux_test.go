@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -38,19 +39,30 @@ func TestMain(m *testing.M) {
 // tracefs mounts one for the test.
 func tracefs(t *testing.T) string {
 	t.Helper()
-	testkit.Need(t, testkit.Root, testkit.MemoryCgroup)
 	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tracefs", 0, ""); err != nil {
-		t.Skipf("this kernel has no tracefs: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
+	testkit.Need(t, testkit.Root, testkit.MemoryCgroup, testkit.Capability{
+		Name: "tracefs", How: "run as root, on a kernel with CONFIG_FTRACE",
+		Probe: func() error {
+			switch err := unix.Mount("none", dir, "tracefs", 0, ""); {
+			case errors.Is(err, unix.ENODEV):
+				return testkit.Missing("this kernel has no tracefs")
+			case errors.Is(err, unix.EPERM):
+				return testkit.Missing("it may not be mounted")
+			case err != nil:
+				return err
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(dir, 0); err != nil {
+					t.Error(err)
+				}
+			})
+			_, err := os.Stat(filepath.Join(dir, "events/oom/mark_victim"))
+			if errors.Is(err, fs.ErrNotExist) {
+				return testkit.Missing("this kernel has no tracepoint of victims")
+			}
+			return err
+		},
 	})
-	if _, err := os.Stat(filepath.Join(dir, "events/oom/mark_victim")); err != nil {
-		t.Skipf("this kernel has no such tracepoint: %v", err)
-	}
 	return dir
 }
 

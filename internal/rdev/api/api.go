@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"time"
 
+	"stella/internal/apikey"
 	"stella/internal/limit"
 	"stella/internal/rdev"
 	"stella/internal/rdev/audit"
@@ -26,6 +27,7 @@ import (
 	"stella/internal/rdev/projects"
 	"stella/internal/rdev/service"
 	"stella/internal/rdev/stream"
+	"stella/internal/routes"
 )
 
 const (
@@ -43,6 +45,8 @@ const (
 	maxOwn                       = 8
 	// maxLarge is how many bodies above smallBody, of up to 4 MiB, are in memory at the same time.
 	maxLarge, maxLargeEach = 4, 2
+	// doc has all paths.
+	doc = "docs/rdev.md"
 )
 
 // Options are what an API needs. All fields but those that say so are needed.
@@ -145,13 +149,13 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, id keys.Identity, sc
 }
 
 // Handler answers requests, except for what [API.Server] adds.
-func (a *API) Handler() http.Handler { return a.outside(a.guard(a.routes())) }
+func (a *API) Handler() http.Handler { return a.outside(a.guard(routes.Strict(a.mux, doc, a.fail))) }
 
 // Admin answers only about the service itself, for a listener of its own.
 func (a *API) Admin() http.Handler {
 	return a.outside(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isOwn(r.URL.Path) {
-			a.fail(w, r, noPath(r))
+			a.fail(w, r, routes.NoPath(r, doc))
 			return
 		}
 		a.serveOwn(w, r)
@@ -165,7 +169,7 @@ func (a *API) Server() *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       keys.ConnContext,
+		ConnContext:       apikey.ConnContext,
 		ErrorLog:          slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
 	}

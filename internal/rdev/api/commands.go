@@ -103,13 +103,9 @@ func (a *API) commands(w http.ResponseWriter, r *http.Request, id keys.Identity)
 		return err
 	}
 	f.Limit = int(limit)
-	all, err := a.Service.Commands(r.Context(), f)
+	list, err := a.Service.Commands(r.Context(), f)
 	if err != nil {
 		return err
-	}
-	list := rdev.CommandList{Commands: all}
-	if n := len(all); n > 0 { // a page may end early, so that only an empty one is the last
-		list.Next = all[n-1].ID
 	}
 	return reply(w, http.StatusOK, list)
 }

@@ -9,6 +9,7 @@ import (
 	"stella/internal/rdev"
 	"stella/internal/rdev/keys"
 	"stella/internal/rdev/stream"
+	"stella/internal/routes"
 )
 
 // retryMemory is when to come back with a stream that there is no memory for: collecting garbage takes seconds.
@@ -17,7 +18,7 @@ const retryMemory = 15 * time.Second
 // events streams a command's output from a cursor on, until its end.
 func (a *API) events(w http.ResponseWriter, r *http.Request, id keys.Identity) error {
 	if r.Method != http.MethodGet { // a HEAD would wait for the end of what it does not want
-		return fmt.Errorf("%w: GET", errMethod)
+		return fmt.Errorf("%w: GET", routes.ErrMethod)
 	}
 	if refuse, why := a.RefuseStreams(); refuse {
 		return rdev.Errorf(rdev.ErrUnavailable, "no new streams now: %s", why).After(retryMemory)

@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"path"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"stella/internal/rdev"
 	"stella/internal/rdev/keys"
 )
 
@@ -82,43 +79,6 @@ func (a *API) guard(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-
-// routes are the API's paths, and problems for all other paths and methods.
-func (a *API) routes() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h, pattern := a.mux.Handler(r)
-		switch {
-		case r.URL.Path != path.Clean(r.URL.Path): // which the mux would redirect
-			a.fail(w, r, noPath(r))
-		case pattern == "":
-			why := &discarded{header: http.Header{}}
-			h.ServeHTTP(why, r)
-			if why.status != http.StatusMethodNotAllowed {
-				a.fail(w, r, noPath(r))
-				return
-			}
-			allow := why.header.Get("Allow")
-			w.Header().Set("Allow", allow)
-			a.fail(w, r, fmt.Errorf("%w: %s", errMethod, allow))
-		default:
-			a.mux.ServeHTTP(w, r)
-		}
-	})
-}
-
-func noPath(r *http.Request) error {
-	return rdev.Errorf(rdev.ErrNotFound, "the API has no path %.200s; docs/rdev.md has all of them", strings.ToValidUTF8(r.URL.EscapedPath(), "?"))
-}
-
-// discarded takes an answer of which only the status and the headers are of interest.
-type discarded struct {
-	header http.Header
-	status int
-}
-
-func (d *discarded) Header() http.Header         { return d.header }
-func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discarded) WriteHeader(status int)      { d.status = status }
 
 // answer is a ResponseWriter that knows whether the answer has begun, and gives each write a deadline.
 type answer struct {

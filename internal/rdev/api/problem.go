@@ -10,9 +10,10 @@ import (
 	"strconv"
 	"time"
 
+	"stella/internal/apikey"
 	"stella/internal/rdev"
-	"stella/internal/rdev/keys"
 	"stella/internal/rdev/stream"
+	"stella/internal/routes"
 	"stella/internal/store"
 )
 
@@ -23,7 +24,6 @@ var (
 	errBody     = errors.New("the body of the request cannot be read")
 	errNoJSON   = errors.New("the body of the request must be JSON, with Content-Type: application/json")
 	errRead     = errors.New("the request cannot be read")
-	errMethod   = errors.New("this path has other methods")
 	errCrossing = errors.New("a browser sent this request for another site")
 	errRange    = errors.New("the output has no such range")
 )
@@ -43,14 +43,16 @@ var kinds = []struct {
 	{rdev.ErrGone, http.StatusGone, "gone", ""},
 	{rdev.ErrTooMany, http.StatusTooManyRequests, "too_many", ""},
 	{rdev.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", ""},
-	{keys.ErrNoKey, http.StatusUnauthorized, "unauthorized", ""},
-	{keys.ErrBadKey, http.StatusUnauthorized, "unauthorized", ""},
+	{apikey.ErrTooMany, http.StatusTooManyRequests, "too_many", ""},
+	{apikey.ErrNoKey, http.StatusUnauthorized, "unauthorized", ""},
+	{apikey.ErrBadKey, http.StatusUnauthorized, "unauthorized", ""},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "invalid", ""},
 	{errNoJSON, http.StatusUnsupportedMediaType, "invalid", ""},
 	{errRead, http.StatusBadRequest, "invalid", ""},
 	{errBody, http.StatusBadRequest, "invalid", ""},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, "invalid", ""},
-	{errMethod, http.StatusMethodNotAllowed, "invalid", ""},
+	{routes.ErrNoPath, http.StatusNotFound, "not_found", ""},
+	{routes.ErrMethod, http.StatusMethodNotAllowed, "invalid", ""},
 	{errCrossing, http.StatusForbidden, "denied", ""},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "the service's database does not answer"},
 	{store.ErrFull, http.StatusServiceUnavailable, "unavailable", "the disk of the service's database is full"},
@@ -89,6 +91,8 @@ func (a *API) problem(ctx context.Context, err error) problem {
 	}
 	if e, ok := errors.AsType[*rdev.Error](err); ok {
 		p.retry = e.RetryAfter
+	} else if errors.Is(err, apikey.ErrTooMany) {
+		p.retry = time.Minute // as it says
 	}
 	p.Title = http.StatusText(p.Status)
 	if opaque && ctx.Err() == nil { // else nobody waits for the answer, and that is why

@@ -212,7 +212,7 @@ func TestKeyGuessing(t *testing.T) {
 		t.Errorf("answers to 40 wrong keys: %v", counts)
 	}
 	g.status(g.send(good, "GET", "/v1/projects", ""), 200)
-	if r := g.status(g.send("rdev_0", "GET", "/v1/projects", ""), 429); r.Header.Get("Retry-After") == "" {
+	if r := g.status(g.send("rdev_0", "GET", "/v1/projects", ""), 429); r.Header.Get("Retry-After") != "60" {
 		t.Error("it does not say when to come back")
 	}
 	// Two keys are none, nor is another scheme.

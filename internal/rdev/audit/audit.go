@@ -79,7 +79,7 @@ func (l *Log) Page(ctx context.Context, before int64, limit int) (rdev.AuditPage
 	err := l.db.Read(ctx, func(tx *store.Tx) error {
 		page = rdev.AuditPage{Entries: []rdev.AuditEntry{}}
 		return tx.Each(ctx, `SELECT id, at, caller, action, origin, project, command, api_key, detail FROM rdev_audit
-			WHERE CAST($1 AS BIGINT) = 0 OR id < $1 ORDER BY id DESC LIMIT $2`, []any{before, limit}, func(rows *sql.Rows) error {
+			WHERE CAST($1 AS BIGINT) = 0 OR id < $1 ORDER BY id DESC LIMIT $2`, []any{before, limit + 1}, func(rows *sql.Rows) error {
 			var e rdev.AuditEntry
 			var at int64
 			if err := rows.Scan(&e.ID, &at, &e.By, &e.Action, &e.From, &e.Project, &e.Command, &e.Key, &e.Detail); err != nil {
@@ -90,8 +90,9 @@ func (l *Log) Page(ctx context.Context, before int64, limit int) (rdev.AuditPage
 			return nil
 		})
 	})
-	if n := len(page.Entries); n == limit {
-		page.Next = page.Entries[n-1].ID
+	if len(page.Entries) > limit {
+		page.Entries = page.Entries[:limit]
+		page.Next = page.Entries[limit-1].ID
 	}
 	return page, err
 }

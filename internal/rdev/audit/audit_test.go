@@ -75,6 +75,9 @@ func TestPages(t *testing.T) {
 		if got != "43210" {
 			t.Errorf("the pages have %s", got)
 		}
+		if p := page(t, l, 0, 5); len(p.Entries) != 5 || p.Next != 0 {
+			t.Errorf("behind a page with all %d there is %d", len(p.Entries), p.Next)
+		}
 	})
 }
 

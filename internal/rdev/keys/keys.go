@@ -2,8 +2,6 @@ package keys
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"database/sql"
 	"embed"
 	"encoding/json"
@@ -11,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"stella/internal/apikey"
 	"stella/internal/rdev"
 	"stella/internal/store"
 )
@@ -23,6 +22,8 @@ const (
 	maxKeys = 1000
 	// usedEvery is how exactly the last use of a key is known: writing it costs a sync of the disk.
 	usedEvery = time.Hour
+	// secretPrefix begins the keys of this service.
+	secretPrefix = "rdev"
 )
 
 // Keys keeps API keys in a database. It may be used by several goroutines.
@@ -52,8 +53,9 @@ func (k *Keys) Create(ctx context.Context, by rdev.Caller, r rdev.KeyRequest) (r
 	if err != nil {
 		return rdev.NewKey{}, err
 	}
-	s := newSecret()
-	key := rdev.NewKey{Secret: s.text}
+	s := apikey.New(secretPrefix)
+	hash := s.Hash()
+	key := rdev.NewKey{Secret: s.Text}
 	err = k.db.Write(ctx, func(tx *store.Tx) error {
 		var count int
 		if _, err := tx.Get(ctx, `SELECT count(*) FROM rdev_keys`, nil, &count); err != nil {
@@ -65,7 +67,7 @@ func (k *Keys) Create(ctx context.Context, by rdev.Caller, r rdev.KeyRequest) (r
 		made, err := tx.Exec(ctx, `INSERT INTO rdev_keys (name, id, hash, scope, projects, made_by, created, expires, used, old_id, old_hash, old_until)
 			SELECT $1, $2, $3, $4, $5, $6, now, CASE WHEN CAST($7 AS BIGINT) = 0 THEN 0 ELSE now + CAST($7 AS BIGINT) END, 0, '', $8, 0
 			FROM (SELECT {now} AS now) AS clock WHERE true ON CONFLICT (name) DO NOTHING`,
-			r.Name, s.id, s.hash(), string(r.Scope), string(projects), by.Name, r.TTL.Microseconds(), []byte{})
+			r.Name, s.ID, hash[:], string(r.Scope), string(projects), by.Name, r.TTL.Microseconds(), []byte{})
 		if err != nil {
 			return err
 		}
@@ -87,12 +89,13 @@ func (k *Keys) Rotate(ctx context.Context, by rdev.Caller, name string, r rdev.R
 	if err := r.Check(); err != nil {
 		return rdev.NewKey{}, err
 	}
-	s := newSecret()
-	key := rdev.NewKey{Secret: s.text}
+	s := apikey.New(secretPrefix)
+	hash := s.Hash()
+	key := rdev.NewKey{Secret: s.Text}
 	err := k.db.Write(ctx, func(tx *store.Tx) error {
 		// In SQL the right sides are the row as it was.
 		changed, err := tx.Exec(ctx, `UPDATE rdev_keys SET old_id = id, old_hash = hash, old_until = {now} + CAST($4 AS BIGINT),
-			id = $2, hash = $3, made_by = $5 WHERE name = $1`, name, s.id, s.hash(), r.Grace.Microseconds(), by.Name)
+			id = $2, hash = $3, made_by = $5 WHERE name = $1`, name, s.ID, hash[:], r.Grace.Microseconds(), by.Name)
 		if err != nil {
 			return err
 		}
@@ -169,30 +172,29 @@ func moment(micros int64) time.Time {
 	return time.UnixMicro(micros).UTC()
 }
 
-// find returns the key that s is a secret of, or [ErrBadKey]. Until is when s ends to count.
-func (k *Keys) find(ctx context.Context, s secret) (key rdev.Key, until time.Time, err error) {
+// find returns the key that s is a secret of, or [apikey.ErrBadKey]. Until is when s ends to count.
+func (k *Keys) find(ctx context.Context, s apikey.Secret) (key rdev.Key, until time.Time, err error) {
 	var (
-		hash              = sha256.Sum256([]byte(s.text))
-		want, old         = make([]byte, 0, sha256.Size), make([]byte, 0, sha256.Size)
+		hash              = s.Hash()
+		want, old         = make([]byte, 0, len(hash)), make([]byte, 0, len(hash))
 		projects          string
 		expires, oldUntil int64
 		now, used         int64
 	)
 	err = k.db.Read(ctx, func(tx *store.Tx) error {
 		_, err := tx.Get(ctx, `SELECT name, scope, projects, hash, old_hash, expires, old_until, used, {now} FROM rdev_keys WHERE id = $1 OR old_id = $1`,
-			[]any{s.id}, &key.Name, &key.Scope, &projects, &want, &old, &expires, &oldUntil, &used, &now)
+			[]any{s.ID}, &key.Name, &key.Scope, &projects, &want, &old, &expires, &oldUntil, &used, &now)
 		return err
 	})
 	if err != nil {
 		return rdev.Key{}, time.Time{}, err
 	}
-	isNew := subtle.ConstantTimeCompare(hash[:], want) == 1
-	isOld := subtle.ConstantTimeCompare(hash[:], old) == 1
+	isNew, isOld := hash.Is(want), hash.Is(old)
 	if isOld && !isNew && (expires == 0 || oldUntil < expires) {
 		expires = oldUntil
 	}
 	if !isNew && !isOld || expires != 0 && expires <= now {
-		return rdev.Key{}, time.Time{}, ErrBadKey
+		return rdev.Key{}, time.Time{}, apikey.ErrBadKey
 	}
 	if err := json.Unmarshal([]byte(projects), &key.Projects); err != nil {
 		return rdev.Key{}, time.Time{}, err

@@ -123,12 +123,16 @@ func (l *Log) giveUp(h header) {
 		return
 	}
 	k := &l.kept
+	whole := k.oldest <= l.Head
 	k.oldest = max(k.oldest, l.Head)
 	if h.number >= l.Head+l.Ring {
 		k.oldest = max(k.oldest, h.number-l.Ring+1)
 	}
 	for k.ring(l.layout) && k.oldest < k.newest && h.lines+l.stepLines()-l.block(k.oldest).lines > l.RingLines {
 		k.oldest++
+	}
+	if whole && k.oldest > l.Head {
+		l.store.stats.truncated.Add(1)
 	}
 }
 

@@ -15,8 +15,11 @@
 //
 // # What is shown when
 //
-// Lines get their order from where they end; streams are not cut into each other's lines. A record is at the
-// latest [Batch] behind what was written; a line that is not finished is shown as it is after [PartialWait]. A carriage
+// Lines get their order from where they end, as they are given to the log; streams are not cut into each other's lines.
+// What was written to stdout and to stderr within a moment may have changed places before it came here: they
+// are two pipes, each read on its own.
+//
+// A record is at the latest [Batch] behind what was written; a line that is not finished is shown as it is after [PartialWait]. A carriage
 // return ends a record only where one has to be cut off, by its length or after [PartialWait]: so a progress bar that is
 // drawn a thousand times in a second costs twenty records in it, each with the states it went through. The data of all
 // records of a stream and their ends, one behind the other, are what the program wrote, byte for byte.

@@ -262,7 +262,8 @@ func TestLinesGrowWithBytes(t *testing.T) {
 		{outlog.Limits{Bytes: 4 * outlog.DefaultBytes}, true},
 		{outlog.Limits{Bytes: 4 * outlog.DefaultBytes, Lines: outlog.DefaultLines}, false},
 	} {
-		l := create(t, open(t, outlog.Options{}), "c", tt.limits)
+		store := open(t, outlog.Options{})
+		l := create(t, store, "c", tt.limits)
 		w := l.Writer(rdev.Stdout)
 		for range 1000 {
 			w.Write(bytes.Repeat([]byte("1234\n"), lines/1000))
@@ -270,6 +271,9 @@ func TestLinesGrowWithBytes(t *testing.T) {
 		end(t, l)
 		if s := l.State(); s.Lines != lines || (s.Dropped == 0) != tt.whole {
 			t.Errorf("%+v: %+v", tt.limits, s)
+		}
+		if n := store.Stats().Truncated; n > 1 || (n == 0) != tt.whole {
+			t.Errorf("%+v: %d logs are truncated", tt.limits, n)
 		}
 	}
 }

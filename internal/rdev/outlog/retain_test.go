@@ -18,7 +18,12 @@ func there(t *testing.T, s *outlog.Store, n int) string {
 	t.Helper()
 	var all []byte
 	for i := range n {
-		switch _, err := s.Log(fmt.Sprintf("c%d", i)); {
+		id := fmt.Sprintf("c%d", i)
+		_, err := s.Log(id)
+		if s.Has(id) != (err == nil) {
+			t.Errorf("%s is there: %v, and to be opened: %v", id, s.Has(id), err)
+		}
+		switch {
 		case err == nil:
 			all = append(all, 'x')
 		case errors.Is(err, fs.ErrNotExist):

@@ -45,6 +45,7 @@ type Stats struct {
 	RemovedForAge   int64
 	RemovedForSpace int64
 	LostRecords     int64 // that could not be written
+	Truncated       int64 // logs that had more than is kept of one
 }
 
 // Store has all logs of one directory.
@@ -54,7 +55,7 @@ type Store struct {
 	log      *slog.Logger
 	files    *files
 	buffers  sync.Pool // of *[]byte, a block long
-	stats    struct{ lost atomic.Int64 }
+	stats    struct{ lost, truncated atomic.Int64 }
 
 	mu      sync.Mutex
 	shared  map[string]*Log          // that have not ended
@@ -171,6 +172,13 @@ func (s *Store) Log(id string) (*Log, error) {
 	return l, nil
 }
 
+// Has reports whether there is a log, without looking at the disk.
+func (s *Store) Has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shared[id] != nil || s.byID[id] != nil
+}
+
 // share makes a log that has no end the one that all get, who can give it an end.
 func (s *Store) share(l *Log) (*Log, error) {
 	s.mu.Lock()
@@ -196,7 +204,7 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	return Stats{
 		Logs: s.ended.Len(), Writing: s.writing, Bytes: s.bytes, Files: s.files.count(),
-		RemovedForAge: s.forAge, RemovedForSpace: s.forRoom, LostRecords: s.stats.lost.Load(),
+		RemovedForAge: s.forAge, RemovedForSpace: s.forRoom, LostRecords: s.stats.lost.Load(), Truncated: s.stats.truncated.Load(),
 	}
 }
 

@@ -22,17 +22,9 @@
 package run
 
 import (
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"math"
-	"os"
-	"path/filepath"
-	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"stella/internal/cgroup"
 )
@@ -46,13 +38,10 @@ const (
 	// process's memory while its arguments, up to 6 MiB (execve(2)), are charged to its cgroup: were it killed then, this
 	// process would be too.
 	MinMemory = 16 << 20
-
-	// drainTime bounds how long output is read after everything has been killed. What was written is in the pipes; only a
-	// process that escaped can hold them open.
-	drainTime = 5 * time.Second
-	// lookAgain is how often it is seen whether the rest of a command has ended during the grace.
-	lookAgain = 50 * time.Millisecond
 )
+
+// Forced is for the end of a sentence about a command that had to be killed.
+const Forced = ", and since it did not end in time after SIGTERM, it was killed"
 
 // Options are for all commands.
 type Options struct {
@@ -105,62 +94,4 @@ type Spec struct {
 type Runner struct {
 	Options
 	support cgroup.Support
-}
-
-// New makes a runner. It marks all descriptors of this process as not to be inherited.
-func New(o Options) (*Runner, error) {
-	if o.Group == "" {
-		o.Group = "rdev"
-	}
-	if o.Processes == 0 {
-		o.Processes = MaxProcesses
-	}
-	if o.Grace == 0 {
-		o.Grace = Grace
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if err := keepDescriptors(); err != nil {
-		return nil, fmt.Errorf("keep the descriptors of this process from its commands: %w", err)
-	}
-	support, err := cgroup.Probe()
-	if err != nil {
-		return nil, fmt.Errorf("run commands: %w", err)
-	}
-	if support.Verdict != cgroup.Yes {
-		o.Log.Warn("memory limits of commands are not kept", "reason", support.Reason)
-	}
-	return &Runner{Options: o, support: support}, nil
-}
-
-// Support says whether memory limits are kept, and if not, why.
-func (r *Runner) Support() cgroup.Support { return r.support }
-
-// RemoveLeft ends what an earlier process left running, and says how many commands that were. It is for the start, before the first Run.
-func (r *Runner) RemoveLeft() (int, error) {
-	n, err := cgroup.RemoveLeft(r.Group)
-	if err != nil {
-		return n, fmt.Errorf("end the commands of an earlier process: %w", err)
-	}
-	return n, nil
-}
-
-// keepDescriptors marks all descriptors but the first three as not to be inherited. Go opens its own so; this is about those that this
-// process was given.
-func keepDescriptors() error {
-	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // since Linux 5.11
-	if !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
-		return err
-	}
-	open, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return err
-	}
-	for _, e := range open {
-		if fd, err := strconv.Atoi(filepath.Base(e.Name())); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
-	return nil
 }

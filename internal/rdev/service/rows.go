@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -119,21 +118,6 @@ func find(ctx context.Context, tx *store.Tx, project, id, ending string) (rdev.C
 
 func noCommand(project, id string) error {
 	return rdev.Errorf(rdev.ErrNotFound, "there is no command %.40q in project %.100q, or it ended so long ago that it has been removed", id, project)
-}
-
-// each reads the commands that a query chooses.
-func each(ctx context.Context, tx *store.Tx, query string, args []any, f func(rdev.Command) error) error {
-	return tx.Each(ctx, query, args, func(rows *sql.Rows) error {
-		var r row
-		if err := rows.Scan(r.fields()...); err != nil {
-			return err
-		}
-		c, err := r.command()
-		if err != nil {
-			return err
-		}
-		return f(c)
-	})
 }
 
 // insert adds a queued command and its whole request.

@@ -42,8 +42,8 @@ var migrations embed.FS
 // ErrReplaced says that another process has opened the database since, and commands are its own now.
 var ErrReplaced = rdev.Errorf(rdev.ErrUnavailable, "another process has taken over the commands of this one")
 
-// Runner runs a program in a project. Run blocks until the program, and all that it started, has ended; started is called
-// once when it runs. The end of ctx cancels.
+// Runner runs a program in a project. Run blocks until the program, and all that it started, has ended and nothing
+// writes its output any more; started is called once when it runs. The end of ctx cancels.
 type Runner interface {
 	Run(ctx context.Context, p rdev.Project, s run.Spec, started func()) rdev.End
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +59,33 @@ func TestLife(t *testing.T) {
 		}
 		r.checkNoSecret("s3cret")
 	})
+}
+
+// The service's own log says, at level debug, how much a command prints, to the last line.
+func TestToldOutput(t *testing.T) {
+	r := sqliteRig(t).start()
+	c := r.submit(ada, "web", shell("x"))
+	p := r.next()
+	for range 1000 {
+		io.WriteString(p.Stdout, "one\n")
+	}
+	io.WriteString(p.Stdout, "and a half")
+	io.WriteString(p.Stderr, "two\n")
+	p.exit(0)
+	r.end(c)
+	got := map[string][2]int{}
+	said := regexp.MustCompile(`msg="output line" command=`+c.ID+` stream=(\w+) lines=(\d+) bytes=(\d+)`).FindAllStringSubmatch(r.said.String(), -1)
+	for _, m := range said {
+		lines, err1 := strconv.Atoi(m[2])
+		size, err2 := strconv.Atoi(m[3])
+		if err1 != nil || err2 != nil || size == 0 {
+			t.Errorf("%q", m)
+		}
+		got[m[1]] = [2]int{got[m[1]][0] + lines, got[m[1]][1] + size}
+	}
+	if got["stdout"] != [2]int{1000, 4010} || got["stderr"] != [2]int{1, 4} || len(said) > 20 {
+		t.Errorf("in %d lines it tells of %v", len(said), got)
+	}
 }
 
 // checkNoSecret looks for what must not be there any more, in the database and in the service's own log.
@@ -290,6 +319,9 @@ func TestLogGone(t *testing.T) {
 	if c := r.command(first); !c.Output.Gone || c.Output.Last == 0 {
 		t.Errorf("the first: %+v", c)
 	}
+	if list, err := r.s.Commands(t.Context(), rdev.Filter{}); err != nil || len(list.Commands) != 2 || list.Commands[0].Output.Gone || !list.Commands[1].Output.Gone {
+		t.Errorf("listed: %+v, %v", list.Commands, err)
+	}
 	if _, err := r.s.Log(t.Context(), "web", first.ID); !errors.Is(err, rdev.ErrGone) {
 		t.Errorf("the log of the first: %v", err)
 	}
@@ -314,23 +346,34 @@ func TestListing(t *testing.T) {
 		for what, test := range map[string]struct {
 			f    rdev.Filter
 			want []int
+			more bool // behind the last of them
 		}{
-			"all":     {rdev.Filter{}, []int{3, 2, 1, 0}},
-			"project": {rdev.Filter{Project: "web"}, []int{2, 0}},
-			"by":      {rdev.Filter{By: ada.Name}, []int{3, 2, 0}},
-			"queued":  {rdev.Filter{Status: rdev.Queued}, []int{3, 2}},
-			"running": {rdev.Filter{Status: rdev.Running}, []int{1}},
-			"ended":   {rdev.Filter{Status: rdev.Ended}, []int{0}},
-			"limit":   {rdev.Filter{Limit: 2}, []int{3, 2}},
-			"after":   {rdev.Filter{After: all[2].ID, Limit: 1}, []int{1}},
-			"since":   {rdev.Filter{Since: time.Now().Add(time.Hour)}, []int{3, 2, 1}},
-			"both":    {rdev.Filter{By: ada.Name, Project: "api"}, []int{3}},
-			"none":    {rdev.Filter{Project: "x' OR 1=1 --"}, nil},
+			"all":     {rdev.Filter{}, []int{3, 2, 1, 0}, false},
+			"project": {rdev.Filter{Project: "web"}, []int{2, 0}, false},
+			"by":      {rdev.Filter{By: ada.Name}, []int{3, 2, 0}, false},
+			"queued":  {rdev.Filter{Status: rdev.Queued}, []int{3, 2}, false},
+			"running": {rdev.Filter{Status: rdev.Running}, []int{1}, false},
+			"ended":   {rdev.Filter{Status: rdev.Ended}, []int{0}, false},
+			"limit":   {rdev.Filter{Limit: 2}, []int{3, 2}, true},
+			"after":   {rdev.Filter{After: all[2].ID, Limit: 1}, []int{1}, true},
+			"last":    {rdev.Filter{After: all[2].ID, Limit: 2}, []int{1, 0}, false},
+			"full":    {rdev.Filter{Limit: 4}, []int{3, 2, 1, 0}, false},
+			"since":   {rdev.Filter{Since: time.Now().Add(time.Hour)}, []int{3, 2, 1}, false},
+			"both":    {rdev.Filter{By: ada.Name, Project: "api"}, []int{3}, false},
+			"none":    {rdev.Filter{Project: "x' OR 1=1 --"}, nil, false},
 		} {
-			got, err := r.s.Commands(t.Context(), test.f)
+			list, err := r.s.Commands(t.Context(), test.f)
+			got := list.Commands
 			if err != nil || len(got) != len(test.want) || got == nil {
 				t.Errorf("%s: %d commands, %v", what, len(got), err)
 				continue
+			}
+			next := ""
+			if test.more {
+				next = all[test.want[len(test.want)-1]].ID
+			}
+			if list.Next != next {
+				t.Errorf("%s: next is %q, want %q", what, list.Next, next)
 			}
 			for i, c := range got {
 				if c.ID != all[test.want[i]].ID {
@@ -362,16 +405,16 @@ func TestPageIsBounded(t *testing.T) {
 		}
 		seen, pages := 0, 0
 		for f := (rdev.Filter{}); ; pages++ {
-			got, err := r.s.Commands(t.Context(), f)
-			if err != nil {
-				t.Fatal(err)
+			list, err := r.s.Commands(t.Context(), f)
+			if err != nil || len(list.Commands) == 0 {
+				t.Fatalf("%+v, %v", list, err)
 			}
-			if len(got) == 0 {
+			seen += len(list.Commands)
+			if f.After = list.Next; f.After == "" {
 				break
 			}
-			seen, f.After = seen+len(got), got[len(got)-1].ID
 		}
-		if seen != 8 || pages != 3 {
+		if seen != 8 || pages != 2 {
 			t.Errorf("%d commands on %d pages", seen, pages)
 		}
 	})

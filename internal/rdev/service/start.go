@@ -192,11 +192,14 @@ func (s *Service) run(a *active, c rdev.Command, r rdev.Request, log *outlog.Log
 	if err != nil && a.ctx.Err() == nil {
 		return rdev.End{Reason: rdev.ReasonFailed, ExitCode: -1, Detail: fmt.Sprintf("it was not started: %v", err)}
 	}
+	stdout, restOfStdout := s.told(c.ID, rdev.Stdout, log.Writer(rdev.Stdout))
+	stderr, restOfStderr := s.told(c.ID, rdev.Stderr, log.Writer(rdev.Stderr))
+	defer restOfStdout()
+	defer restOfStderr()
 	spec := run.Spec{
 		ID: c.ID, Argv: r.Argv, Shell: r.Shell, Dir: dir, Env: environment(r.Env),
 		Memory: r.Memory, Timeout: r.Timeout,
-		Stdout: s.told(c.ID, rdev.Stdout, log.Writer(rdev.Stdout)),
-		Stderr: s.told(c.ID, rdev.Stderr, log.Writer(rdev.Stderr)),
+		Stdout: stdout, Stderr: stderr,
 	}
 	if len(r.Stdin) > 0 {
 		spec.Stdin = bytes.NewReader(r.Stdin)

@@ -2,9 +2,8 @@ package service
 
 import (
 	"context"
-	"errors"
+	"database/sql"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"stella/internal/rdev"
@@ -21,35 +20,43 @@ func (s *Service) Command(ctx context.Context, project, id string) (c rdev.Comma
 		return c, err
 	}
 	s.complete(&c)
-	if c.Status == rdev.Ended && c.Output.Last > 0 {
-		_, err := s.o.Logs.Log(c.ID)
-		c.Output.Gone = errors.Is(err, fs.ErrNotExist)
-	}
 	return c, nil
 }
 
-// Commands lists commands, newest first. Whether their outputs are still there is not looked for.
-func (s *Service) Commands(ctx context.Context, f rdev.Filter) ([]rdev.Command, error) {
+// Commands lists one page of commands, newest first.
+func (s *Service) Commands(ctx context.Context, f rdev.Filter) (rdev.CommandList, error) {
+	var list rdev.CommandList
 	query, args, err := listing(f)
 	if err != nil {
-		return nil, err
+		return list, err
 	}
-	var all []rdev.Command
+	var found int // those of the page, and one more if there is one
 	err = s.read(ctx, func(tx *store.Tx) error {
-		all = []rdev.Command{}
-		return each(ctx, tx, query, args, func(c rdev.Command) error {
-			all = append(all, c)
-			return nil
+		list.Commands = []rdev.Command{}
+		return tx.Each(ctx, query, args, func(rows *sql.Rows) error {
+			var r row
+			if err := rows.Scan(append(r.fields(), &found)...); err != nil {
+				return err
+			}
+			c, err := r.command()
+			list.Commands = append(list.Commands, c)
+			return err
 		})
 	})
-	for i := range all {
-		s.complete(&all[i])
+	if err != nil {
+		return rdev.CommandList{}, err
 	}
-	return all, err
+	for i := range list.Commands {
+		s.complete(&list.Commands[i])
+	}
+	if n := len(list.Commands); n < found {
+		list.Next = list.Commands[n-1].ID
+	}
+	return list, nil
 }
 
 // listing is the query for a filter. A page has what is told of its requests in memory, so that is summed up: the newest is
-// always told.
+// always told. Behind its columns each row has how many there were to choose from, one more than the page has at most.
 func listing(f rdev.Filter) (query string, args []any, err error) {
 	if f.Limit < 0 || f.Limit > rdev.MaxPage {
 		return "", nil, rdev.Errorf(rdev.ErrInvalid, "a page of %d commands: at most %d", f.Limit, rdev.MaxPage)
@@ -87,12 +94,14 @@ func listing(f rdev.Filter) (query string, args []any, err error) {
 		limit = rdev.MaxPage
 	}
 	args = append(args, limit, rdev.MaxPageBytes)
-	page += fmt.Sprintf(` ORDER BY id DESC LIMIT $%d`, len(args)-1)
-	return fmt.Sprintf(`SELECT %s FROM (SELECT p.*, sum(p.size) OVER (ORDER BY p.id DESC) - p.size AS before FROM (%s) p) q WHERE before < $%d ORDER BY id DESC`,
-		columns, page, len(args)), args, nil
+	n := len(args)
+	page += fmt.Sprintf(` ORDER BY id DESC LIMIT $%d + 1`, n-1)
+	return fmt.Sprintf(`SELECT %s, found FROM (
+			SELECT p.*, count(*) OVER () AS found, sum(p.size) OVER (ORDER BY p.id DESC) - p.size AS before FROM (%s) p
+		) q WHERE before < $%d ORDER BY id DESC LIMIT $%d`, columns, page, n, n-1), args, nil
 }
 
-// complete adds to a command what the database does not know: its place, or what it has printed until now.
+// complete adds to a command what the database does not know: its place, what it has printed until now, or that this is gone.
 func (s *Service) complete(c *rdev.Command) {
 	s.mu.Lock()
 	a := s.running[c.ID]
@@ -103,6 +112,7 @@ func (s *Service) complete(c *rdev.Command) {
 	if c.Status == rdev.Running && a != nil {
 		c.Output = (&Log{a.log}).State().Output
 	}
+	c.Output.Gone = c.Status == rdev.Ended && c.Output.Last > 0 && !s.o.Logs.Has(c.ID)
 }
 
 // Counts are for metrics and for whether the service is ready.

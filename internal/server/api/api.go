@@ -27,8 +27,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"stella/internal/apikey"
 	"stella/internal/doctor"
 	"stella/internal/limit"
+	"stella/internal/routes"
 	"stella/internal/server/auth"
 )
 
@@ -140,7 +142,9 @@ func schemaName(t reflect.Type, hint string) string {
 }
 
 // Handler answers requests, except for what [API.Server] adds.
-func (a *API) Handler() http.Handler { return a.outside(a.guard(a.operations())) }
+func (a *API) Handler() http.Handler {
+	return a.outside(a.guard(routes.Strict(a.mux, "/openapi.json", a.fail)))
+}
 
 // Server is an HTTP server for the API's listeners. Its Shutdown ends streams; their clients come back
 // to the next server, and miss nothing.
@@ -150,7 +154,7 @@ func (a *API) Server() *http.Server {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       auth.ConnContext,
+		ConnContext:       apikey.ConnContext,
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
 	}

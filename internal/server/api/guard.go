@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"stella/internal/scanner"
 	"stella/internal/server/auth"
 )
 
@@ -20,7 +17,6 @@ var (
 	errBusy     = errors.New("too many requests at a time: wait a moment")
 	errTooLarge = fmt.Errorf("the body of the request has more than %d bytes", maxBody)
 	errBody     = errors.New("the body of the request did not come whole")
-	errMethod   = errors.New("this path has other methods")
 )
 
 // visit is what is known of a request from its beginning to its line in the log.
@@ -106,43 +102,6 @@ func readBody(w http.ResponseWriter, r *http.Request) error {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
-
-// operations is the API's operations, and problems for all other paths and methods.
-func (a *API) operations() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h, pattern := a.mux.Handler(r)
-		switch {
-		case r.URL.Path != path.Clean(r.URL.Path): // which the mux would redirect
-			a.fail(w, r, noPath(r))
-		case pattern == "":
-			why := &discarded{header: http.Header{}}
-			h.ServeHTTP(why, r)
-			if why.status != http.StatusMethodNotAllowed {
-				a.fail(w, r, noPath(r))
-				return
-			}
-			allow := why.header.Get("Allow")
-			w.Header().Set("Allow", allow)
-			a.fail(w, r, fmt.Errorf("%w: %s", errMethod, allow))
-		default:
-			a.mux.ServeHTTP(w, r)
-		}
-	})
-}
-
-func noPath(r *http.Request) error {
-	return scanner.Errorf(scanner.ErrNotFound, "the API has no path %s; /openapi.json has all of them", strings.ToValidUTF8(r.URL.EscapedPath(), "?"))
-}
-
-// discarded takes an answer of which only the status and the headers are of interest.
-type discarded struct {
-	header http.Header
-	status int
-}
-
-func (d *discarded) Header() http.Header         { return d.header }
-func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
-func (d *discarded) WriteHeader(status int)      { d.status = status }
 
 // answer is a ResponseWriter that knows whether the answer has begun, and gives
 // it a deadline then. Streams set later ones.

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"stella/internal/routes"
 	"stella/internal/scanner"
 )
 
@@ -71,7 +72,7 @@ func registerStream[I any](a *API, o huma.Operation, types []string, h func(w ht
 	huma.Register(a.huma, o, func(_ context.Context, in *I) (*streamed, error) {
 		return &streamed{func(c huma.Context) {
 			r, w := humago.Unwrap(c)
-			err := errMethod
+			err := routes.ErrMethod
 			if r.Method == http.MethodGet { // a HEAD would wait for the end of what it does not want
 				err = h(w, r, in)
 			}

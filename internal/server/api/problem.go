@@ -9,9 +9,10 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"stella/internal/apikey"
 	"stella/internal/doctor"
+	"stella/internal/routes"
 	"stella/internal/scanner"
-	"stella/internal/server/auth"
 	"stella/internal/store"
 )
 
@@ -30,13 +31,14 @@ var kinds = []struct {
 	{scanner.ErrDenied, http.StatusForbidden, ""},
 	{scanner.ErrUnavailable, http.StatusServiceUnavailable, ""},
 	{doctor.ErrNoCheck, http.StatusNotFound, ""},
-	{auth.ErrNoKey, http.StatusUnauthorized, ""},
-	{auth.ErrBadKey, http.StatusUnauthorized, ""},
-	{auth.ErrTooMany, http.StatusTooManyRequests, ""},
+	{apikey.ErrNoKey, http.StatusUnauthorized, ""},
+	{apikey.ErrBadKey, http.StatusUnauthorized, ""},
+	{apikey.ErrTooMany, http.StatusTooManyRequests, ""},
 	{errBusy, http.StatusTooManyRequests, ""},
 	{errTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{errBody, http.StatusBadRequest, ""},
-	{errMethod, http.StatusMethodNotAllowed, ""},
+	{routes.ErrNoPath, http.StatusNotFound, ""},
+	{routes.ErrMethod, http.StatusMethodNotAllowed, ""},
 	{store.ErrUnavailable, http.StatusServiceUnavailable, "the server's database does not answer"},
 	{store.ErrFull, http.StatusServiceUnavailable, "the disk of the server's database is full"},
 }

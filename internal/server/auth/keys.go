@@ -2,18 +2,13 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"database/sql"
 	"embed"
-	"encoding/base64"
-	"encoding/hex"
 	"io/fs"
 	"log/slog"
-	"strings"
 	"time"
 
+	"stella/internal/apikey"
 	"stella/internal/scanner"
 	"stella/internal/store"
 )
@@ -26,30 +21,9 @@ const (
 	maxKeys = 1000
 	// usedEvery is how exactly the last use of a key is known: writing it costs a sync of the disk.
 	usedEvery = time.Hour
-
-	secretPrefix = "stella_"
-	idBytes      = 8
-	secretBytes  = 32
+	// secretPrefix begins the keys of this service.
+	secretPrefix = "stella"
 )
-
-// secret is an API key as its user has it: stella_ID_SECRET. The ID finds it in
-// the database; comparing the whole takes the same time wherever a wrong one differs.
-type secret struct{ text, id string }
-
-func newSecret() secret {
-	b := make([]byte, idBytes+secretBytes)
-	rand.Read(b) // it never fails
-	id := hex.EncodeToString(b[:idBytes])
-	return secret{secretPrefix + id + "_" + base64.RawURLEncoding.EncodeToString(b[idBytes:]), id}
-}
-
-// parseSecret refuses what cannot be a key before the database is asked.
-func parseSecret(text string) (secret, bool) {
-	rest, ok := strings.CutPrefix(text, secretPrefix)
-	id, tail, _ := strings.Cut(rest, "_")
-	ok = ok && len(id) == hex.EncodedLen(idBytes) && len(tail) == base64.RawURLEncoding.EncodedLen(secretBytes)
-	return secret{text, id}, ok
-}
 
 // Keys keeps API keys in a database. It may be used by several goroutines.
 type Keys struct {
@@ -75,8 +49,8 @@ func (k *Keys) Create(ctx context.Context, by scanner.Caller, r scanner.KeyReque
 	if err := r.Check(); err != nil {
 		return scanner.NewKey{}, err
 	}
-	s := newSecret()
-	hash := sha256.Sum256([]byte(s.text))
+	s := apikey.New(secretPrefix)
+	hash := s.Hash()
 	var key scanner.Key
 	err := k.db.Write(ctx, func(tx *store.Tx) error {
 		var count int
@@ -89,7 +63,7 @@ func (k *Keys) Create(ctx context.Context, by scanner.Caller, r scanner.KeyReque
 		made, err := tx.Exec(ctx, `INSERT INTO api_keys (name, id, hash, scope, made_by, created, expires, used)
 			SELECT $1, $2, $3, $4, $5, now, CASE WHEN CAST($6 AS BIGINT) = 0 THEN 0 ELSE now + CAST($6 AS BIGINT) END, 0 FROM (SELECT {now} AS now) AS clock
 			WHERE true ON CONFLICT (name) DO NOTHING`,
-			r.Name, s.id, hash[:], string(r.Scope), by.Name, time.Duration(r.TTL).Microseconds())
+			r.Name, s.ID, hash[:], string(r.Scope), by.Name, time.Duration(r.TTL).Microseconds())
 		if err != nil {
 			return err
 		}
@@ -105,7 +79,7 @@ func (k *Keys) Create(ctx context.Context, by scanner.Caller, r scanner.KeyReque
 		return scanner.NewKey{}, err
 	}
 	k.log.Info("API key made", "key", key.Name, "scope", key.Scope, "by", by.Name)
-	return scanner.NewKey{Key: key, Secret: s.text}, nil
+	return scanner.NewKey{Key: key, Secret: s.Text}, nil
 }
 
 const selectKeys = `SELECT name, scope, made_by, created, expires, used FROM api_keys`
@@ -155,28 +129,28 @@ func (k *Keys) Revoke(ctx context.Context, by scanner.Caller, name string) error
 	return err
 }
 
-// find returns the key with this ID if this is the hash of all of it, or [ErrBadKey].
-func (k *Keys) find(ctx context.Context, id string, hash [sha256.Size]byte) (scanner.Key, error) {
+// find returns the key that s is the secret of, or [apikey.ErrBadKey].
+func (k *Keys) find(ctx context.Context, s apikey.Secret) (scanner.Key, error) {
 	var (
 		key     scanner.Key
-		want    = make([]byte, 0, sha256.Size)
+		want    = make([]byte, 0, len(apikey.Hash{}))
 		expired bool
 		stale   bool // its last use is to be written
 	)
 	err := k.db.Read(ctx, func(tx *store.Tx) error {
 		_, err := tx.Get(ctx, `SELECT name, scope, hash, expires <> 0 AND expires <= {now}, used + CAST($2 AS BIGINT) <= {now} FROM api_keys WHERE id = $1`,
-			[]any{id, usedEvery.Microseconds()}, &key.Name, &key.Scope, &want, &expired, &stale)
+			[]any{s.ID, usedEvery.Microseconds()}, &key.Name, &key.Scope, &want, &expired, &stale)
 		return err
 	})
 	if err != nil {
 		return scanner.Key{}, err
 	}
-	if subtle.ConstantTimeCompare(hash[:], want) != 1 || expired {
-		return scanner.Key{}, ErrBadKey
+	if !s.Hash().Is(want) || expired {
+		return scanner.Key{}, apikey.ErrBadKey
 	}
 	if stale {
 		err := k.db.Write(ctx, func(tx *store.Tx) error {
-			_, err := tx.Exec(ctx, `UPDATE api_keys SET used = {now} WHERE id = $1`, id)
+			_, err := tx.Exec(ctx, `UPDATE api_keys SET used = {now} WHERE id = $1`, s.ID)
 			return err
 		})
 		if err != nil {

@@ -16,6 +16,9 @@ import (
 	"stella/internal/rdev"
 )
 
+// lookAgain is how often it is seen whether the rest of a command has ended during the grace.
+const lookAgain = 50 * time.Millisecond
+
 // Run runs a command to its end. It calls started, if that is not nil, once the program runs. When ctx ends, the command is cancelled: SIGTERM to its process group,
 // and after [Grace] SIGKILL to all of it. When Run returns, nothing of the command is left, and nothing writes to its
 // writers any more.

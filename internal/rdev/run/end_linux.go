@@ -15,9 +15,6 @@ import (
 // killedCode is what a shell ends with whose last program was killed by SIGKILL.
 const killedCode = 128 + int(syscall.SIGKILL)
 
-// Forced is for the end of a sentence about a command that had to be killed.
-const Forced = ", and since it did not end in time after SIGTERM, it was killed"
-
 // end says how the command ended.
 func (e *evidence) end() rdev.End {
 	end := rdev.End{ExitCode: e.code}

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,9 @@ const (
 	usualPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// firstToKill makes the kernel kill a process before all that do not say the same (proc_pid_oom_score_adj(5)).
 	firstToKill = "1000"
+	// drainTime bounds how long output is read after everything has been killed. What was written is in the pipes; only a
+	// process that escaped can hold them open.
+	drainTime = 5 * time.Second
 )
 
 // process is a command that runs.
