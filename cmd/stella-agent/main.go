@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"stella/internal/agent"
@@ -59,5 +60,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0); err != nil {
 		o.Log.Warn("the OOM killer may choose stella-agent: this user may not lower its oom_score_adj", "why", err)
 	}
-	return m.Fail(daemon.Failed, agent.Run(ctx, o, func() {}))
+	// What is garbage between two collections counts against the 32 MiB that the agent may have. It allocates so little that to
+	// collect at 30 % and not at 100 costs nothing that could be measured, and saves 3 MiB.
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(30)
+	}
+	return m.Fail(daemon.Failed, agent.Run(ctx, o, func() { daemon.TrimSoon(log) }))
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // The exit codes of a daemon.
@@ -60,6 +61,18 @@ func (m Main) Fail(code int, err error) int {
 	}
 	fmt.Fprintf(m.Stderr, "%s: %v\n", m.Name, err)
 	return code
+}
+
+// trimAfter is when a daemon that is ready has come to its usual work.
+const trimAfter = 10 * time.Second
+
+// TrimSoon calls [Trim] when the start is over: for daemons whose budget the pages of their program are a part of.
+func TrimSoon(log *slog.Logger) {
+	time.AfterFunc(trimAfter, func() {
+		if err := Trim(); err != nil {
+			log.Debug("the pages of the program stay resident", "why", err)
+		}
+	})
 }
 
 // StateDir is where a daemon keeps what has to survive it, unless somebody says otherwise: a directory of

@@ -123,7 +123,7 @@ func (s *Sampler) open(path string) int32 {
 	case fd >= 0:
 		s.kept++
 	case fd == reopen:
-		s.once(&s.toldDescriptors, "too few descriptors to keep the files of all cgroups open: sampling costs more; raise LimitNOFILE",
+		s.once(&s.toldDescriptors, "the files of further cgroups are opened for each look, which costs more; at most 4,096 are kept open, and half of LimitNOFILE",
 			"kept", s.kept)
 	}
 	return fd

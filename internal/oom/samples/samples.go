@@ -54,8 +54,11 @@ const (
 	goneAge = time.Hour
 	// maxGroups bounds the cgroups whose processes are known, at some 500 bytes each.
 	maxGroups = 4096
-	// descriptorShare is the part of the descriptors that this process may have which may be kept open here.
+	// descriptorShare is the part of the descriptors that this process may have which may be kept open here, and
+	// maxKept the most of them. Each costs 5 KiB of the kernel's memory (the page of a seq_file, an inode), which counts against the
+	// limit of this process's cgroup. So many are enough for all files of 500 containers.
 	descriptorShare = 2
+	maxKept         = 4096
 )
 
 // Options say what to sample. Proc, Hierarchy and Log are needed.
@@ -150,13 +153,13 @@ func New(o Options) (*Sampler, error) {
 }
 
 // mostDescriptors is how many may be kept open: a share of what this process may have, so
-// that it can still open others.
+// that it can still open others, and no more than their memory is worth.
 func mostDescriptors() int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 		return 0
 	}
-	return int(min(r.Cur/descriptorShare, 1<<20))
+	return int(min(r.Cur/descriptorShare, maxKept))
 }
 
 // Run samples until ctx is done. It is called once.
