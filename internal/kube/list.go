@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// maxPages bounds a list whose pages lead in a circle: five million objects, more than a server can have.
-const maxPages = 10_000
+// maxPages bounds a list whose pages lead in a circle: two million objects, more than a server has of a kind.
+const maxPages = 4_000
 
 // kinds are what objects call themselves. A list calls itself by the same with List behind it.
 var kinds = map[Resource]string{

@@ -80,7 +80,9 @@ func run(t *testing.T, o Options) gate.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.Run(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), c.Timeout)
+	defer cancel()
+	return c.Run(ctx)
 }
 
 func TestPrometheus(t *testing.T) {
