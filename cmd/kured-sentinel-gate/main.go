@@ -135,7 +135,7 @@ func defineChecks(flags *flag.FlagSet, o *loop.Options) {
 	flags.StringVar(&o.Watchdog, "alerts-watchdog", loop.DefaultWatchdog, "`name` of an alert that always fires: where it does not, nobody evaluates rules")
 	flags.BoolVar(&o.Pending, "alerts-pending", false, "alerts that are pending count, too")
 	flags.StringVar(&o.IgnoreFile, "ignore-file", "", "`file` with rules for alerts that are ignored for a while")
-	flags.StringVar(&o.Kured, "kured-daemonset", "kube-system/kured", "`NAMESPACE/NAME` of kured's DaemonSet, for the proof that it reads --gated-file; empty is no proof")
+	flags.StringVar(&o.Kured, "kured-daemonset", loop.AnyKured, "`NAMESPACE/NAME` of kured's DaemonSet, for the proof that it reads --gated-file; auto is kube-system/kured, or else the one labelled app.kubernetes.io/name=kured; empty is no proof")
 	flags.BoolVar(&o.NoKuredMetric, "no-kured-metric", false, "prove nothing by kured's own metric, where its port cannot be reached")
 	flags.StringVar(&o.HostRoot, "host-root", "", "`directory` where the host's file system is mounted, for a proof by a file")
 }

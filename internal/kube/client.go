@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -74,24 +73,10 @@ func (c *Client) Namespace() string { return c.config.Namespace }
 // Server is the address of the API server.
 func (c *Client) Server() string { return c.config.Server.String() }
 
-// Get reads one object into a T.
+// Get reads one object into a T. An answer that is no whole object of that kind and name is an error.
 func Get[T any](ctx context.Context, c *Client, q Query, name string) (*T, error) {
-	if name == "" {
-		return nil, fmt.Errorf("get one of the %s: it has no name", q)
-	}
-	ctx, cancel := context.WithTimeout(ctx, headerTimeout)
-	defer cancel()
-	body, err := c.get(ctx, q.Resource.path(q.Namespace, name), nil, accept(q.Metadata, "PartialObjectMetadata"))
-	if err != nil {
-		return nil, fmt.Errorf("get %s of the %s: %w", name, q, err)
-	}
-	defer body.Close()
-	limited := &budget{r: body, upTo: MaxObject}
-	object := new(T)
-	if err := json.NewDecoder(limited).Decode(object); err != nil {
-		return nil, fmt.Errorf("get %s of the %s: %w", name, q, err)
-	}
-	return object, nil
+	object, _, err := Do[T](ctx, c, Request{Method: http.MethodGet, Query: q, Name: name})
+	return object, err
 }
 
 // accept is the media type to ask for.

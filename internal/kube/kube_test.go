@@ -238,10 +238,10 @@ func TestGet(t *testing.T) {
 		if r.URL.EscapedPath() != "/apis/apps/v1/namespaces/n/replicasets/..%2Fx" || r.Header.Get("Accept") != "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" {
 			t.Errorf("%s %v", r.URL.EscapedPath(), r.Header)
 		}
-		io.WriteString(w, `{"metadata":{"name":"x"}}`)
+		io.WriteString(w, `{"kind":"PartialObjectMetadata","metadata":{"name":"../x"}}`)
 	})
 	rs, err := Get[Owned](t.Context(), c, Query{Resource: ReplicaSets, Namespace: "n", Metadata: true}, "../x")
-	if err != nil || rs.Metadata.Name != "x" {
+	if err != nil || rs.Metadata.Name != "../x" {
 		t.Errorf("%+v, %v", rs, err)
 	}
 	if _, err := Get[Owned](t.Context(), c, Query{Resource: ReplicaSets}, ""); err == nil {
@@ -314,9 +314,9 @@ func TestWorkload(t *testing.T) {
 	c := server(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/apis/apps/v1/namespaces/n/replicasets/web-1":
-			io.WriteString(w, `{"metadata":{"name":"web-1","uid":"1","ownerReferences":[{"kind":"Deployment","name":"web","controller":true}]}}`)
+			io.WriteString(w, `{"kind":"PartialObjectMetadata","metadata":{"name":"web-1","uid":"1","ownerReferences":[{"kind":"Deployment","name":"web","controller":true}]}}`)
 		case "/apis/batch/v1/namespaces/n/jobs/once":
-			io.WriteString(w, `{"metadata":{"name":"once","uid":"2"}}`)
+			io.WriteString(w, `{"kind":"PartialObjectMetadata","metadata":{"name":"once","uid":"2"}}`)
 		default:
 			w.WriteHeader(404)
 		}

@@ -202,7 +202,7 @@ func TestFindingKured(t *testing.T) {
 			r.api.objects["/api/v1/namespaces/ns/pods"] = js{"kind": "PodList", "metadata": js{}, "items": r.pods}
 		}, gate.Pass, "", ""},
 		{"by a name, none", func(r *rig) { r.options.Name = "reboots" }, gate.Block, ReasonNoKured, "reboots in namespace kube-system"},
-		{"another object", func(r *rig) { r.api.objects[setPath] = set("kube-system", "other") }, gate.Unknown, "bad_answer", "another object"},
+		{"another object", func(r *rig) { r.api.objects[setPath] = set("kube-system", "other") }, gate.Unknown, "bad_answer", "the object \"other\""},
 		{"another kind", func(r *rig) { r.api.objects[setPath] = js{"kind": "Status"} }, gate.Unknown, "bad_answer", ""},
 		{"an empty object", func(r *rig) { r.api.objects[ownPath] = js{} }, gate.Unknown, "bad_answer", ""},
 		{"no pod", func(r *rig) { r.pods = []any{} }, gate.Block, ReasonNotRunning, "no pod on the node n1"},

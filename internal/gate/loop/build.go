@@ -35,8 +35,11 @@ func (o *Options) build(file *sentinel.File) (*built, error) {
 	b := &built{client: client}
 	if o.Kured != "" && file != nil {
 		namespace, name, ok := strings.Cut(o.Kured, "/")
-		if !ok || namespace == "" || name == "" {
-			return nil, fmt.Errorf("--kured-daemonset %q: write NAMESPACE/NAME, or nothing where no proof is wanted", o.Kured)
+		switch {
+		case o.Kured == AnyKured:
+			namespace, name = "", ""
+		case !ok || namespace == "" || name == "":
+			return nil, fmt.Errorf("--kured-daemonset %q: write NAMESPACE/NAME, %s, or nothing where no proof is wanted", o.Kured, AnyKured)
 		}
 		b.proof = []gate.Check{kured.Path(client, kured.Options{
 			Node: o.Node, Namespace: namespace, Name: name, PodNamespace: o.Namespace, Pod: o.PodName, Raw: o.Raw, Gated: file, HostRoot: o.HostRoot, NoMetric: o.NoKuredMetric,

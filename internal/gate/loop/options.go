@@ -19,6 +19,8 @@ const (
 	DefaultPeriod  = 300 * time.Second
 	DefaultMaxIter = 72
 	DefaultSoak    = 24 * time.Hour
+	// AnyKured in the place of kured's DaemonSet is kube-system/kured, or else the one with kured's label.
+	AnyKured = "auto"
 	// DefaultWatchdog is the alert that always fires of the rules that most clusters have (kube-prometheus).
 	DefaultWatchdog = "Watchdog"
 	// leastPeriod is what a look may at least take.
@@ -63,7 +65,7 @@ type Options struct {
 	Watchdog       string
 	Pending        bool
 	IgnoreFile     string
-	// Kured is NAMESPACE/NAME of kured's DaemonSet; empty asks for no proof of the path. HostRoot is where the host's file system is mounted; empty is nowhere.
+	// Kured is NAMESPACE/NAME of kured's DaemonSet, or AnyKured; empty asks for no proof of the path. HostRoot is where the host's file system is mounted; empty is nowhere.
 	Kured, HostRoot string
 	// NoKuredMetric leaves kured's metric alone, where it cannot be reached.
 	NoKuredMetric bool
