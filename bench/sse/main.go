@@ -1,5 +1,5 @@
 // Command sse measures how many subscribers of one command's output are served how fast, in
-// how much memory, beside three other ways to do it.
+// how much memory, beside three other ways to do it, and the least that any can do.
 //
 // Usage: sse [flags]
 //
@@ -38,8 +38,8 @@ var scenarios = []scenario{
 	{10_000, 1000, true},
 }
 
-// servers are what is measured; the first is built of this module.
-var servers = []string{"stella", "r3labs", "go-sse", "channels"}
+// servers are what is measured; the first two are this program.
+var servers = []string{"stella", "floor", "r3labs", "go-sse", "channels"}
 
 func main() {
 	// These are other processes of the same program.
@@ -47,6 +47,8 @@ func main() {
 		switch os.Args[1] {
 		case "serve":
 			exit(serve(os.Args[2:]))
+		case "floor":
+			exit(serveFloor())
 		case "read":
 			exit(read(os.Args[2:]))
 		}
@@ -87,11 +89,13 @@ func run(ctx context.Context, only []string, which string, took time.Duration) e
 		}
 		fmt.Printf("\n%d subscribers × %d lines%s\n\n%s\n", s.subscribers, s.lines, map[bool]string{true: ", a fifth of them bad"}[s.bad], heading)
 		for _, name := range only {
-			program := []string{"/proc/self/exe", "serve"}
-			if name != "stella" {
-				program = []string{peers, name}
-			}
-			if name != "stella" && unmeasured != nil {
+			program := []string{peers, name}
+			switch {
+			case name == "stella":
+				program = []string{"/proc/self/exe", "serve"}
+			case name == "floor":
+				program = []string{"/proc/self/exe", "floor"}
+			case unmeasured != nil:
 				fmt.Printf("| %s | unmeasured: %v |\n", name, unmeasured)
 				continue
 			}

@@ -47,12 +47,17 @@ func serve(args []string) error {
 		out := log.Writer(rdev.Stdout)
 		go produce(lines, took, func(line []byte) { _, _ = out.Write(append(line, '\n')) })
 	})
+	return listen(&http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(os.Stderr, nil), slog.LevelError)})
+}
+
+// listen serves, and says where.
+func listen(s *http.Server) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println(l.Addr())
-	return (&http.Server{Handler: mux, ErrorLog: slog.NewLogLogger(slog.NewTextHandler(os.Stderr, nil), slog.LevelError)}).Serve(l)
+	return s.Serve(l)
 }
 
 // produce writes lines evenly: each millisecond those that are due.

@@ -145,7 +145,7 @@ func TestPagesOfAllFeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hub.Close()
+	t.Cleanup(func() { hub.Close() })
 	var feeds []*feed
 	for _, want := range []struct{ feeds, pages int }{{1, maxPages}, {allPages / maxPages, allPages}, {allPages / 3, allPages / 3 * 3}, {allPages + 1, 0}} {
 		for len(feeds) < want.feeds {
@@ -153,7 +153,7 @@ func TestPagesOfAllFeeds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer hub.release(c)
+			t.Cleanup(func() { hub.release(c) })
 			feeds = append(feeds, c.feed)
 		}
 		kept := 0
