@@ -160,6 +160,7 @@ func since(before *Verdict, check string, now time.Time) time.Time {
 
 // run runs a check within its time, and makes its result fit into a verdict.
 func run(ctx context.Context, c Check) (r Result) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	defer func() {
@@ -169,7 +170,7 @@ func run(ctx context.Context, c Check) (r Result) {
 		switch err := ctx.Err(); {
 		case r.Outcome == Block:
 		case errors.Is(err, context.DeadlineExceeded):
-			r = CannotTell(ReasonTimeout, fmt.Errorf("no answer within %v", c.Timeout))
+			r = CannotTell(ReasonTimeout, fmt.Errorf("no answer within %v", time.Since(began).Round(time.Millisecond)))
 		case err != nil:
 			r = CannotTell(ReasonTimeout, errors.New("the gate was being stopped"))
 		case r.Outcome != Pass && r.Outcome != Unknown:

@@ -90,6 +90,9 @@ func Start(t testing.TB, c *cluster.Cluster, options Options) *Monitoring {
 	return m
 }
 
+// Prometheus is where it listens: an address of the node's loopback, which pods do not reach.
+func (m *Monitoring) Prometheus() string { return m.prometheus.address }
+
 // host is a loopback address of the node for one Monitoring alone, so that all
 // can have the same ports.
 type host struct{ netip.Addr }
