@@ -59,16 +59,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	return m.Fail(daemon.Misuse, fmt.Errorf("%q is no command: there are granted and expire; without one it is the gate itself", command))
 }
 
-// list is a flag that may be given several times.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-
-func (l *list) Set(s string) error {
-	*l = append(*l, s)
-	return nil
-}
-
 const gatedFile = "/var/run/gated-reboot-required"
 
 func watch(ctx context.Context, m daemon.Main, args []string, getenv func(string) string) int {
@@ -117,16 +107,16 @@ func watch(ctx context.Context, m daemon.Main, args []string, getenv func(string
 }
 
 func defineChecks(flags *flag.FlagSet, o *loop.Options) {
-	flags.Var((*list)(&o.AllowCordoned), "allow-cordoned", "`node` that may be cordoned: a name, or a label as key=value; repeatable")
-	flags.Var((*list)(&o.Workloads), "workload", "what must be healthy: `NAMESPACE/SELECTOR:MINIMUM`, such as calico-system/k8s-app=calico-node:3, or NAMESPACE/daemonset/NAME:MINIMUM; repeatable")
+	flags.Var((*daemon.List)(&o.AllowCordoned), "allow-cordoned", "`node` that may be cordoned: a name, or a label as key=value; repeatable")
+	flags.Var((*daemon.List)(&o.Workloads), "workload", "what must be healthy: `NAMESPACE/SELECTOR:MINIMUM`, such as calico-system/k8s-app=calico-node:3, or NAMESPACE/daemonset/NAME:MINIMUM; repeatable")
 	flags.DurationVar(&o.Soak, "soak", loop.DefaultSoak, "how long no node may have been rebooted; 0 is not to ask")
 	flags.BoolVar(&o.SoakUntold, "soak-untold", false, "take a node without a gate for booted when it last became Ready")
 	flags.BoolVar(&o.Claims, "claims", false, "no PersistentVolumeClaim may be unbound")
-	flags.Var((*list)(&o.ClaimsIgnore), "claims-ignore", "a claim that does not count: `NAMESPACE/NAME`, or NAMESPACE/* for all of a namespace; repeatable")
+	flags.Var((*daemon.List)(&o.ClaimsIgnore), "claims-ignore", "a claim that does not count: `NAMESPACE/NAME`, or NAMESPACE/* for all of a namespace; repeatable")
 	flags.BoolVar(&o.ClaimsUnplaced, "claims-ignore-unplaced", false, "claims that wait for their first consumer do not count while no pod that uses them was placed")
 	flags.BoolVar(&o.Budgets, "budgets", true, "no PodDisruptionBudget may forbid the drain of this node")
 	flags.IntVar(&o.ControlPlane, "control-plane", 0, "how many nodes of the control plane must be Ready without this one; 0 is not to ask")
-	flags.Var((*list)(&o.Windows), "window", "`hours` in which a node may be rebooted, such as \"Mo-Fr 02:00-05:00 Europe/Berlin\"; repeatable")
+	flags.Var((*daemon.List)(&o.Windows), "window", "`hours` in which a node may be rebooted, such as \"Mo-Fr 02:00-05:00 Europe/Berlin\"; repeatable")
 	flags.DurationVar(&o.Delay, "delay", 0, "least time between two nodes; 0 is not to wait for others")
 	flags.StringVar(&o.Prometheus, "prometheus-url", "", "`URL` of a Prometheus: no alert may fire")
 	flags.StringVar(&o.Alertmanager, "alertmanager-url", "", "`URL` of an Alertmanager, which also knows what is silenced")

@@ -33,16 +33,6 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr, os.Getenv))
 }
 
-// list is a flag that may be given several times.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-
-func (l *list) Set(s string) error {
-	*l = append(*l, s)
-	return nil
-}
-
 // size is an amount of bytes, such as 64Mi.
 type size int64
 
@@ -90,8 +80,8 @@ func define(flags *flag.FlagSet, o *rdevserver.Options, getenv func(string) stri
 	flags.StringVar(&o.StateDir, "state-dir", daemon.StateDir(getenv, "stella", "rdev"), "`directory` that keeps commands, their output and heap profiles")
 	flags.StringVar(&o.Store, "store", "", "where commands are kept: `URL` sqlite:PATH or postgres://USER@HOST/DATABASE (default sqlite:STATE-DIR/rdev.db)")
 	flags.DurationVar(&o.Handover, "handover", 0, "how long to wait for another process, which has the same store, to end (default not at all)")
-	flags.Var((*list)(&o.Projects), "project", "a project: `NAME=DIRECTORY`, or a directory, whose name it is; repeatable")
-	flags.Var((*list)(&o.Roots), "root", "`directory` whose directories are projects; repeatable")
+	flags.Var((*daemon.List)(&o.Projects), "project", "a project: `NAME=DIRECTORY`, or a directory, whose name it is; repeatable")
+	flags.Var((*daemon.List)(&o.Roots), "root", "`directory` whose directories are projects; repeatable")
 	flags.BoolVar(&o.Kubernetes, "kubernetes", false, "let pods be projects")
 	flags.StringVar(&o.Pods, "pods", "", "`labels` of these pods, such as app=web (default all)")
 	flags.StringVar(&o.Namespace, "namespace", "", "`namespace` of these pods (default the service's own)")
@@ -106,11 +96,11 @@ func define(flags *flag.FlagSet, o *rdevserver.Options, getenv func(string) stri
 	flags.StringVar(&o.TLSKey, "tls-key", "", "`file` with its key")
 	flags.BoolVar(&o.AllowPlainHTTP, "allow-plain-http", false, "let --listen and --admin be without TLS beyond loopback, behind something that has it")
 	flags.StringVar(&o.AdminKeyFile, "admin-key-file", "", "`file` with a key of the scope admin, for who makes the first keys without the socket")
-	flags.Var((*list)(&o.MetricsFrom), "metrics-from", "`network`s that may read /metrics without a key, such as 10.0.0.0/8; repeatable")
+	flags.Var((*daemon.List)(&o.MetricsFrom), "metrics-from", "`network`s that may read /metrics without a key, such as 10.0.0.0/8; repeatable")
 	flags.StringVar(&o.User, "user", "", "`name` or number of the user that commands run as on this machine (default the service's own)")
 	defineLimits(flags, o)
 	flags.StringVar(&o.WebhookSecretFile, "webhook-secret-file", "", "`file` with the secrets that webhooks are signed with, one on each line; without it there are no webhooks")
-	flags.Var((*list)(&o.WebhookAllow), "webhook-allow", "`network`s that webhooks may go to although they are not public; repeatable")
+	flags.Var((*daemon.List)(&o.WebhookAllow), "webhook-allow", "`network`s that webhooks may go to although they are not public; repeatable")
 	flags.BoolVar(&o.WebhookPlainHTTP, "webhook-plain-http", false, "let webhooks be called without TLS")
 }
 
@@ -161,7 +151,7 @@ func fromEnvironment(flags *flag.FlagSet, getenv func(string) string) (err error
 
 // values are those of a variable: of a flag that may be repeated there are several, with commas.
 func values(f *flag.Flag, value string) []string {
-	if _, repeated := f.Value.(*list); repeated {
+	if _, repeated := f.Value.(*daemon.List); repeated {
 		return strings.Split(value, ",")
 	}
 	return []string{value}

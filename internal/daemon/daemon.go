@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -52,6 +53,18 @@ func (m Main) Parse(flags *flag.FlagSet, args []string) (log *slog.Logger, code 
 		return nil, OK, false
 	}
 	return slog.New(slog.NewTextHandler(m.Stderr, &slog.HandlerOptions{Level: level})), OK, true
+}
+
+// List is a flag that may be given several times.
+type List []string
+
+// String implements [flag.Value].
+func (l *List) String() string { return strings.Join(*l, ",") }
+
+// Set implements [flag.Value].
+func (l *List) Set(s string) error {
+	*l = append(*l, s)
+	return nil
 }
 
 // Fail says what is wrong and returns the code, or OK where nothing is.
