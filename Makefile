@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-rdev bench-oom fuzz clean
+.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-rdev bench-gate bench-oom fuzz clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,8 +29,8 @@ build: ## Build bin/stella and bin/stellad as they are shipped
 OUTSIDE := stella/bench|stella/test/hostile
 # This kills a thousand processes in ten seconds; beside other tests that kill, whose
 # is whose would follow from the time alone.
-# And this has a hundred commands print as fast as they can.
-ALONE := stella/test/oom|stella/test/rdev
+# This has a hundred commands print as fast as they can, and test/gate looks whether a file is gone within seconds.
+ALONE := stella/test/gate|stella/test/oom|stella/test/rdev
 
 test: ## Run all tests that run quickly, with the race detector; as root also those that need cgroups
 	@if [ -z '$(RACE)' ]; then echo 'test: skipped: the race detector, for want of a C compiler ($(shell $(GO) env CC))'; fi
@@ -123,6 +123,10 @@ bench-sse: ## Measure what subscribers of a command's output cost, beside three 
 
 bench-rdev: ## Let a hundred commands print 10 GB through rdev-api, and send it 200,000 requests (minutes, on a quiet machine)
 	$(GO) test -count=1 -v -timeout 30m -run 'TestFlood|TestSoak' ./test/rdev -bench-rdev | grep --line-buffered -vE '^(=== | *--- |PASS$$|ok )'
+
+# Its files are in a tmpfs, as /var/run is on a node: each look writes one, and waits until it is on the disk.
+bench-gate: ## Let the reboot gate look 100,000 times at a small cluster and 1,000 times at a large one, and at what fails; beside it the loop with kubectl (root, an hour, on a quiet machine)
+	TMPDIR=/dev/shm $(GO) test -count=1 -v -timeout 3h -run 'TestMemory|TestIdle|TestFaults|TestEnds|TestBesideKubectl' ./test/gate -bench-gate | grep --line-buffered -vE '^(=== | *--- |PASS$$|ok )'
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \

@@ -97,7 +97,7 @@ func (l *Loop) Run(ctx context.Context) (err error) {
 // iterate is one look, or one glance at the raw file.
 func (l *Loop) iterate(ctx context.Context, i int) {
 	// Half a period: a file that is not renewed for one and a half is taken away.
-	ctx, cancel := context.WithTimeout(ctx, l.Period/2)
+	look, cancel := context.WithTimeout(ctx, l.Period/2)
 	defer cancel()
 	l.Metrics.iterate(i, l.MaxIter)
 	iter := fmt.Sprintf("iter %d/%d: ", i, l.MaxIter)
@@ -107,10 +107,10 @@ func (l *Loop) iterate(ctx context.Context, i int) {
 	case err != nil:
 		l.conclude(ctx, iter, gate.Verdict{Node: l.Node, Time: now, Since: now, Results: []gate.Result{unreadable(err)}})
 	case !wanted:
-		l.idle(ctx, iter)
+		l.idle(look, iter)
 	default:
-		l.recall(ctx)
-		l.conclude(ctx, iter, gate.Decide(ctx, l.Node, pending, now, l.checks(), l.last))
+		l.recall(look)
+		l.conclude(ctx, iter, gate.Decide(look, l.Node, pending, now, l.checks(), l.last))
 	}
 }
 
@@ -166,8 +166,10 @@ func (l *Loop) idle(ctx context.Context, iter string) {
 	l.last, l.shut, l.looked, l.idling = &v, time.Time{}, true, true
 }
 
-// conclude acts on a verdict: first the file, then all others.
+// conclude acts on a verdict: first the file, then all others, in a time of their own: a look that took all of its is one that people want to hear of.
 func (l *Loop) conclude(ctx context.Context, iter string, v gate.Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, l.Period/4)
+	defer cancel()
 	if v.Open {
 		if err := l.allow(v); err != nil {
 			r := gate.CannotTell("gated_file", err)

@@ -81,8 +81,11 @@ func (w *world) Last(context.Context) (*gate.Verdict, error) { return w.last, w.
 func (w *world) Cordoned(context.Context) (bool, error)      { return w.cordoned, w.do("cordoned") }
 func (w *world) Release(context.Context) error               { return w.do("release") }
 
-func (w *world) Tell(_ context.Context, v gate.Verdict, changed bool) error {
+func (w *world) Tell(ctx context.Context, v gate.Verdict, changed bool) error {
 	w.last = &v
+	if ctx.Err() != nil {
+		return w.do("tell too late")
+	}
 	return w.do(fmt.Sprintf("tell %v %v", v.Open, changed))
 }
 
@@ -214,4 +217,22 @@ func TestCannotOpen(t *testing.T) {
 	if blocking := w.last.Blocking(); w.last.Open || len(blocking) != 1 || blocking[0].Check != "gated_file" {
 		t.Errorf("%+v", w.last)
 	}
+}
+
+// A look that takes all of its time is shut, and told.
+func TestSlowLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.want(w.raw)
+		w.loop.Checks = func() []gate.Check {
+			slow := gate.Check{Name: "slow", Timeout: time.Hour, Run: func(ctx context.Context) gate.Result { <-ctx.Done(); return gate.Passed("late") }}
+			return []gate.Check{slow, slow}
+		}
+		if did := w.looks(1); did != "last, tell false true" {
+			t.Error(did)
+		}
+		if r := w.last.Results[0]; r.Reason != gate.ReasonTimeout || !strings.Contains(r.Detail, "30s") {
+			t.Errorf("%+v", r)
+		}
+	})
 }
