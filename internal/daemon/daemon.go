@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -79,9 +80,10 @@ func (m Main) Fail(code int, err error) int {
 // trimAfter is when a daemon that is ready has come to its usual work.
 const trimAfter = 10 * time.Second
 
-// TrimSoon calls [Trim] when the start is over: for daemons whose budget the pages of their program are a part of.
+// TrimSoon gives back what only the start needed, when it is over: memory of the heap, and by [Trim] pages of the program. It is for daemons that have a budget.
 func TrimSoon(log *slog.Logger) {
 	time.AfterFunc(trimAfter, func() {
+		debug.FreeOSMemory()
 		if err := Trim(); err != nil {
 			log.Debug("the pages of the program stay resident", "why", err)
 		}

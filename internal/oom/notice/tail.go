@@ -28,7 +28,7 @@ const (
 // Tail follows a log file, through rotation and truncation, until ctx ends, and tells of each line that tells of a kill. It begins at the end:
 // what was written before is for package analyze.
 func Tail(ctx context.Context, name string, tell func(oom.Notice), state func(error)) error {
-	t := tail{name: name, tell: tell, buffer: make([]byte, 0, tailBuffer)}
+	t := tail{name: name, tell: tell}
 	defer t.close()
 	r := reporter{state: state}
 	for atEnd := true; ; atEnd = false { // of the file that is there now, and not of one that comes later
@@ -53,7 +53,7 @@ type tail struct {
 func (t *tail) close() {
 	if t.file != nil {
 		t.file.Close()
-		t.file = nil
+		t.file, t.buffer = nil, nil
 	}
 }
 
@@ -101,7 +101,8 @@ func (t *tail) open(atEnd bool) error {
 		f.Close()
 		return fmt.Errorf("follow the log: %w", err)
 	}
-	t.file, t.at, t.buffer, t.long = f, 0, t.buffer[:0], false
+	// Most machines have one or two of these files: there is no buffer for the others.
+	t.file, t.at, t.buffer, t.long = f, 0, make([]byte, 0, tailBuffer), false
 	if atEnd {
 		t.at = info.Size()
 	}
