@@ -13,6 +13,13 @@ import (
 // maxHolder bounds what is read of a lock file: one line that lockFile wrote.
 const maxHolder = 256
 
+// A process that was killed while it started another leaves its lock to that one until it begins its own program, which
+// on a busy machine takes a moment: so whoever finds the lock taken looks again for a while.
+const (
+	lockWait  = 2 * time.Second
+	lockAgain = 20 * time.Millisecond
+)
+
 // lockFile takes PATH.lock, so that only one process has the database at PATH.
 // The kernel gives it back when the process ends, however that happens. The file stays: to remove
 // it would race with the next process.
@@ -21,7 +28,12 @@ func lockFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock database %s, for which its directory must exist and be writable: %w", path, err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for until := time.Now().Add(lockWait); ; time.Sleep(lockAgain) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(until) {
+			break
+		}
+	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		defer f.Close()
 		return nil, &Error{Kind: ErrLocked, Database: path, Advice: holder(f)}

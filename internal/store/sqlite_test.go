@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"stella/internal/store"
@@ -35,6 +37,32 @@ func TestSecondProcessIsToldWhoHasIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	again.Close()
+}
+
+// Who was killed while it started another process has left its lock to that one, for a moment. Whoever comes next waits for it.
+func TestLockThatWasLeft(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	lock, err := os.Create(path + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "0.2")
+	child.ExtraFiles = []*os.File{lock}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lock.Close() // the child has it alone
+	db, err := openFile(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if err := child.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOnlyTheOwnerReadsTheFiles(t *testing.T) {
