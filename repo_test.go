@@ -116,6 +116,8 @@ var layers = []layer{
 	{"domain doctor", "stella/internal/doctor", 2, true},
 	{"domain oom", "stella/internal/oom", 2, true},
 	{"domain rdev", "stella/internal/rdev", 2, true},
+	{"domain gate", "stella/internal/gate", 2, true},
+	{"domain explain", "stella/internal/explain", 3, true}, // what kills mean, over oom
 	{"leaf", "stella/internal/", 1, true},
 }
 
