@@ -48,3 +48,30 @@ func TestTrend(t *testing.T) {
 		t.Errorf("%d trends in 1000 that have none, and %d in 1000 that have one", wrong, seen)
 	}
 }
+
+// Of the intervals of a slope, 95 in 100 have the true one in them, also where points are not evenly apart.
+func TestFit(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	const runs, slope = 1000, 0.5
+	inside := 0
+	for range runs {
+		x, y := make([]float64, 30), make([]float64, 30)
+		for i := range x {
+			x[i] = float64(i) + 0.9*random.Float64()
+			y[i] = slope*x[i] + random.NormFloat64()
+		}
+		l := trend.Fit(x, y)
+		if l.Low > l.Slope || l.High < l.Slope {
+			t.Fatalf("%+v", l)
+		}
+		if l.Low <= slope && slope <= l.High {
+			inside++
+		}
+	}
+	if inside < runs*93/100 || inside > runs*97/100 {
+		t.Errorf("the true slope is in %d of %d intervals of 95 %%", inside, runs)
+	}
+	if l := trend.Fit([]float64{2, 2}, []float64{1, 9}); l != (trend.Line{}) {
+		t.Errorf("two points at the same x have %+v", l)
+	}
+}
