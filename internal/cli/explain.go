@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"stella/internal/client"
+	"stella/internal/explain"
+	"stella/internal/oom"
+	"stella/internal/scanner"
+)
+
+// maxExplained is how many kills of one container are looked at, the newest.
+const maxExplained = 200
+
+// explainCommand is "stella explain".
+type explainCommand struct {
+	app    *app
+	agent  agentFlags
+	format string
+	since  span
+}
+
+func newExplain(a *app) *cobra.Command {
+	c := &explainCommand{app: a, format: "text", since: span(time.Hour)}
+	cmd := &cobra.Command{
+		Use:   "explain KILL|POD|CONTAINER|CGROUP",
+		Short: "Say why something ran, or will run, out of memory",
+		Long: `Say why a container of this node ran out of memory, or whether it will: the likely causes with
+what speaks for and against each, when it reaches its limit, and which limit would do. It is asked
+for by the ID of a kill, the name of a pod (NAMESPACE/POD) or container, or the path of a cgroup.
+
+"cannot tell" is an answer, too, with what to collect. docs/causes.md defines each cause.
+
+` + agentHelp,
+		Example: `  stella explain 3f9a2c
+  stella explain shop/web-7d9c -o json | jq '.findings[0]'
+  stella explain /system.slice/db.service --since 6h`,
+		Args: oneArg("what to explain: the ID of a kill (stella oom list), or a pod or container (stella top containers)"),
+		RunE: c.run,
+	}
+	flags := cmd.Flags()
+	flags.Var(&c.since, "since", "how far to look back, such as 6h")
+	addFormat(cmd, &c.format, textFormats)
+	c.agent.add(flags)
+	return cmd
+}
+
+func (c *explainCommand) run(cmd *cobra.Command, args []string) error {
+	if err := checkFormat(cmd, c.format, textFormats); err != nil {
+		return err
+	}
+	return c.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
+		in, err := c.input(ctx, agent, args[0], time.Now())
+		if err != nil {
+			return err
+		}
+		report := explain.Explain(in)
+		return c.app.show(c.format, report, (&explanation{&report, in.Now}).write)
+	})
+}
+
+// input asks the agent for what it knows of the thing that a name means.
+func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (explain.Input, error) {
+	in := explain.Input{Now: now}
+	cgroup, err := c.find(ctx, agent, name, &in)
+	if err != nil {
+		return in, err
+	}
+	begin := now.Add(-time.Duration(c.since))
+	samples, err := agent.Series(ctx, cgroup)
+	if err != nil {
+		return in, err
+	}
+	in.Samples = slices.DeleteFunc(samples, func(s oom.Sample) bool { return s.Time.Before(begin) })
+	kills, err := agent.Kills(ctx, oom.Filter{Since: begin, Limit: maxExplained})
+	if err != nil {
+		return in, err
+	}
+	for _, k := range kills {
+		asked := slices.ContainsFunc(in.Kills, func(known oom.Kill) bool { return known.ID == k.ID })
+		if !asked && (within(k.Cgroup, cgroup) || k.Limit.Scope == oom.ScopeNode) {
+			in.Kills = append(in.Kills, k)
+		}
+	}
+	return in, nil
+}
+
+// find finds the cgroup that a name means, and what is known with it.
+func (c *explainCommand) find(ctx context.Context, agent *client.Agent, name string, in *explain.Input) (cgroup string, err error) {
+	if strings.HasPrefix(name, "/") {
+		return path.Clean(name), nil
+	}
+	kill, err := agent.Kill(ctx, name)
+	switch {
+	case err == nil && kill.Cgroup == "":
+		in.Kills = []oom.Kill{kill}
+		return "", fmt.Errorf("of kill %s it is not known in which cgroup it was, so there are no samples to explain it by; see: stella oom show %s", name, name)
+	case err == nil:
+		in.Kills, in.Container = []oom.Kill{kill}, kill.Container
+		return kill.Cgroup, nil
+	case !errors.Is(err, scanner.ErrNotFound):
+		return "", err
+	}
+	return c.container(ctx, agent, name, in)
+}
+
+// container finds the container, or the pod with one container, of that name.
+func (c *explainCommand) container(ctx context.Context, agent *client.Agent, name string, in *explain.Input) (cgroup string, err error) {
+	usage, err := agent.Usage(ctx)
+	if err != nil {
+		return "", err
+	}
+	var found []oom.Usage
+	for _, u := range usage {
+		where := whereText(&u.Container, u.Cgroup)
+		if where == name || strings.HasPrefix(where, name+"/") || u.Container.Pod == name || containerText(&u.Container) == name {
+			found = append(found, u)
+		}
+	}
+	// Those that run come before those that ended under the same name.
+	running := slices.DeleteFunc(slices.Clone(found), func(u oom.Usage) bool { return !u.Gone.IsZero() })
+	if len(running) > 0 {
+		found = running
+	}
+	if len(found) == 0 {
+		return "", fmt.Errorf("there is no kill, pod or container %s on this node; see: stella oom list, stella top containers", quoteIfOdd(name))
+	}
+	if len(found) > 1 {
+		var names []string
+		for i := range found[:min(len(found), maxOffered)] {
+			names = append(names, whereText(&found[i].Container, found[i].Cgroup))
+		}
+		return "", fmt.Errorf("%s means %s: %s; name one of them, or its cgroup", quoteIfOdd(name), countOf(int64(len(found)), "container"), oneLine(strings.Join(names, ", ")))
+	}
+	in.Container = found[0].Container
+	return found[0].Cgroup, nil
+}
+
+// within reports whether a cgroup is another one, or below it.
+func within(cgroup, of string) bool { return cgroup == of || strings.HasPrefix(cgroup, of+"/") }

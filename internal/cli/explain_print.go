@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"stella/internal/bytesize"
+	"stella/internal/explain"
+)
+
+// explanation writes a report for people. Names and texts in it come from kernels and clusters, and are hostile.
+type explanation struct {
+	*explain.Report
+	now time.Time
+}
+
+func (e *explanation) write(w io.Writer) error {
+	f := newFields(w)
+	f.line("Container", whereText(&e.Container, ""))
+	f.line("Workload", e.Container.Workload)
+	f.line("Image", e.Container.Image)
+	for i := range e.Findings {
+		label := "Cause"
+		if i > 0 {
+			label = "Or"
+		}
+		finding := &e.Findings[i]
+		f.line(label, fmt.Sprintf("%s (%.0f %%): %s", causeText(finding.Cause), 100*finding.Confidence, finding.Summary))
+	}
+	f.line("Full", e.full())
+	if l := e.Limit; l != nil {
+		f.line("Limit to set", fmt.Sprintf("%s: %s were seen, and %s for what was not; %s", bytesize.Text(l.Bytes), bytesize.Text(l.Seen), bytesize.Text(l.Headroom), l.Reason))
+	}
+	if k := e.Known; k != nil {
+		f.line("Known issue", k.Title+": "+k.Match)
+		f.line("Remedy", k.Remedy)
+		f.line("Source", k.Source)
+	}
+	if err := f.flush(); err != nil {
+		return err
+	}
+	for i := range e.Findings {
+		e.evidence(w, &e.Findings[i])
+	}
+	if len(e.Collect) > 0 {
+		fmt.Fprintln(w, "\nWhat would tell more:")
+		for _, text := range e.Collect {
+			fmt.Fprintln(w, "  - "+oneLine(text))
+		}
+	}
+	return nil
+}
+
+// full is when the limit is reached.
+func (e *explanation) full() string {
+	f := e.Forecast
+	if f == nil {
+		return ""
+	}
+	latest := "perhaps never"
+	if !f.Latest.IsZero() {
+		latest = spanText(f.Latest.Sub(e.now))
+	}
+	return fmt.Sprintf("in %s (%s to %s): it grows by %s an hour towards %s", spanText(f.At.Sub(e.now)), spanText(f.Earliest.Sub(e.now)), latest,
+		bytesize.Text(f.PerHour), bytesize.Text(f.Limit))
+}
+
+func (e *explanation) evidence(w io.Writer, f *explain.Finding) {
+	if len(f.For)+len(f.Against) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s:\n", causeText(f.Cause))
+	for _, x := range f.For {
+		fmt.Fprintln(w, "  + "+oneLine(x.Text))
+	}
+	for _, x := range f.Against {
+		fmt.Fprintln(w, "  - "+oneLine(x.Text))
+	}
+}
+
+// causeText is a cause in the words of docs/causes.md.
+func causeText(c explain.Cause) string { return strings.ReplaceAll(string(c), "_", " ") }

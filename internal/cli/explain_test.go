@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"stella/internal/explain"
+	"stella/internal/oom"
+)
+
+// leaking is a container that grows by a MiB a second towards its limit, and the kill at its end.
+func leaking(end time.Time) (samples []oom.Sample, kill oom.Kill) {
+	const limit = 1 << 30
+	for i := range 900 {
+		used := int64(i) << 20
+		samples = append(samples, oom.Sample{
+			Time: end.Add(time.Duration(i-900) * time.Second), Usage: used, WorkingSet: used, Limit: limit, Anon: used, File: 0, Shmem: 0, Kernel: 0, Sock: 0, PIDs: 1,
+		})
+	}
+	container := oom.Container{Namespace: "shop", Pod: "web-1", Name: "app"}
+	return samples, oom.Kill{
+		ID: "3f9a2c", Time: end, Count: 1, Cgroup: "/pods/web", Process: oom.Process{PID: 7, Comm: "app", Anon: limit},
+		Limit: oom.Limit{Scope: oom.ScopeContainer, Cgroup: "/pods/web", Bytes: limit, Usage: limit}, Container: container, Confidence: oom.Certain,
+	}
+}
+
+func TestExplain(t *testing.T) {
+	now := time.Now()
+	samples, kill := leaking(now)
+	f := newFakeAgent(t, map[string]any{
+		"GET /v1/kills": []oom.Kill{kill}, "GET /v1/kills/3f9a2c": kill, "GET /v1/series": samples,
+		"GET /v1/containers": []oom.Usage{
+			{Container: kill.Container, Cgroup: kill.Cgroup},
+			{Container: oom.Container{Namespace: "shop", Pod: "web-1", Name: "proxy"}, Cgroup: "/pods/proxy"},
+			{Container: oom.Container{Namespace: "shop", Pod: "web-1", Name: "proxy"}, Cgroup: "/pods/old", Gone: now},
+		},
+	})
+	for _, name := range []string{"3f9a2c", "shop/web-1/app", "app", "/pods/web"} {
+		got := f.runAgent(t, "explain", name, "-o", "json")
+		var r explain.Report
+		if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || got.code != ExitOK {
+			t.Fatalf("%s: exit %d, %v, %s", name, got.code, err, got.stderr)
+		}
+		if len(r.Findings) == 0 || r.Findings[0].Cause != explain.Leak || len(r.Findings[0].For) == 0 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	got := f.runAgent(t, "explain", "3f9a2c")
+	for _, want := range []string{"Container:  shop/web-1/app\n", "Cause:      leak (", "\nleak:\n  + "} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("it does not say %q:\n%s", want, got.stdout)
+		}
+	}
+	for name, want := range map[string]string{
+		"web-1": "web-1 means 2 containers: shop/web-1/app, shop/web-1/proxy; name one of them",
+		"none":  "there is no kill, pod or container none on this node; see: stella oom list",
+	} {
+		if got := f.runAgent(t, "explain", name); got.code != ExitFailed || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: exit %d, %s", name, got.code, got.stderr)
+		}
+	}
+}
