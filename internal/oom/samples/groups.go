@@ -23,7 +23,12 @@ func (s *Sampler) Add(cg tree.Cgroup) {
 		return
 	}
 	g := &group{Cgroup: cg, wanted: s.wanted(cg.Path)}
-	g.procs = s.open(cg.Dir + "/cgroup.procs")
+	// The kernel keeps what it told of the processes of a cgroup for a second (v1, CGROUP_PIDLIST_DESTROY_DELAY), and for another one at each read of the same
+	// open file: read every second it would never tell of a new process.
+	g.procs = reopen
+	if cg.Version == 2 {
+		g.procs = s.open(cg.Dir + "/cgroup.procs")
+	}
 	s.groups[cg.ID] = g
 	s.order = append(s.order, g)
 	s.paths[cg.Path] = g
