@@ -16,7 +16,7 @@ FUZZTIME ?= 20s
 # The race detector needs a C compiler.
 RACE     ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
 
-.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-rdev bench-gate bench-oom fuzz clean
+.PHONY: help build test chaos kubernetes e2e e2e-cluster test-v2 cluster lint vet vuln fmt docs demo bench-images bench-scan bench-service bench-sse bench-rdev bench-gate bench-oom bench-explain fuzz clean
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -127,6 +127,9 @@ bench-rdev: ## Let a hundred commands print 10 GB through rdev-api, and send it 
 # Its files are in a tmpfs, as /var/run is on a node: each look writes one, and waits until it is on the disk.
 bench-gate: ## Let the reboot gate look 100,000 times at a small cluster and 1,000 times at a large one, and at what fails; beside it the loop with kubectl (root, an hour, on a quiet machine)
 	TMPDIR=/dev/shm $(GO) test -count=1 -v -timeout 3h -run 'TestMemory|TestIdle|TestFaults|TestEnds|TestBesideKubectl' ./test/gate -bench-gate | grep --line-buffered -vE '^(=== | *--- |PASS$$|ok )'
+
+bench-explain: ## Play 360 workloads in memory cgroups, and hold what explain says of them against what they were (root, three minutes)
+	$(GO) test -count=1 -v -timeout 30m -run TestFigures ./test/explain -bench-explain | grep --line-buffered -vE '^(=== | *--- |PASS$$|ok )'
 
 fuzz: ## Run every fuzz target for FUZZTIME
 	@for module in . test/cluster; do cd '$(CURDIR)'/$$module; for package in $$($(GO) list ./...); do \
