@@ -39,6 +39,8 @@ type rig struct {
 	notes string
 	// below are the paths of the cgroups that this test made.
 	below []string
+	// began is when its storm did; zero is that there is none.
+	began time.Time
 }
 
 // newRig makes a rig whose agent does not run yet.
