@@ -172,11 +172,6 @@ func (r *rig) compareStorm(want []truth) string {
 		balance[w.cgroup]--
 	}
 	for _, k := range r.kills(want) {
-		if _, ours := of[k.Process.PID]; !ours && k.Confidence != oom.Certain && k.Time.Before(r.began) {
-			// Without notes, a line of the storm before this one can be placed in one of its cgroups, with a doubt; then a kill
-			// of this one is there without its cgroup.
-			continue
-		}
 		balance[k.Cgroup] += k.Count
 		if k.Process.PID == 0 {
 			counted += k.Count
