@@ -105,7 +105,8 @@ func (l *Loop) iterate(ctx context.Context, i int) {
 	now := time.Now()
 	switch {
 	case err != nil:
-		l.conclude(ctx, iter, gate.Verdict{Node: l.Node, Time: now, Since: now, Results: []gate.Result{unreadable(err)}})
+		l.recall(look)
+		l.conclude(ctx, iter, gate.Decide(look, l.Node, time.Time{}, now, []gate.Check{unreadable(err)}, l.last))
 	case !wanted:
 		l.idle(look, iter)
 	default:
@@ -121,11 +122,9 @@ func (l *Loop) checks() []gate.Check {
 	return append(l.Checks(), l.Turn.Check())
 }
 
-// unreadable is the result where nobody can tell whether a reboot is wanted.
-func unreadable(err error) gate.Result {
-	r := gate.CannotTell("unreadable", err)
-	r.Check = gate.RawFile
-	return r
+// unreadable stands for all checks where nobody can tell whether a reboot is wanted.
+func unreadable(err error) gate.Check {
+	return gate.Check{Name: gate.RawFile, Timeout: time.Second, Run: func(context.Context) gate.Result { return gate.CannotTell("unreadable", err) }}
 }
 
 // recall finds out what was told before this process was started.
@@ -145,7 +144,9 @@ func (l *Loop) idle(ctx context.Context, iter string) {
 	l.shutGate()
 	l.Log.Info(iter+"no reboot is required", "file", l.Raw)
 	if l.idling {
-		l.Metrics.verdict(*l.last)
+		v := *l.last
+		v.Time = time.Now() // it looked for the file
+		l.Metrics.verdict(v)
 		return
 	}
 	l.recall(ctx)

@@ -130,7 +130,7 @@ func TestLoop(t *testing.T) {
 				"last, tell false true, tell false false"},
 			"no checks": {1, func(w *world) { w.want(w.raw) }, "last, take, tell true true (open)"},
 			"the raw file cannot be read": {1, func(w *world) { w.loop.Raw = filepath.Join(w.raw, "no", "such"); w.results = []gate.Result{pass} },
-				"tell false true"},
+				"last, tell false true"},
 			"the cluster does not answer": {2, func(w *world) { w.want(w.raw); w.results = []gate.Result{pass}; w.fail = errors.New("refused") },
 				"last, take, tell false true, take, tell false false"},
 			"a directory is in the place of the gated file": {1, func(w *world) {
@@ -205,6 +205,17 @@ func TestShutFirst(t *testing.T) {
 	}
 }
 
+// A gate that has nothing to do shows that it is there.
+func TestIdleIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.looks(3)
+		if got, want := w.loop.Metrics.last.Time, time.Now(); !got.Equal(want) {
+			t.Errorf("it last looked at %v, want %v", got, want)
+		}
+	})
+}
+
 // A gate whose file cannot be made is shut, and says so.
 func TestCannotOpen(t *testing.T) {
 	w := newWorld(t)
@@ -233,6 +244,23 @@ func TestSlowLook(t *testing.T) {
 		}
 		if r := w.last.Results[0]; r.Reason != gate.ReasonTimeout || !strings.Contains(r.Detail, "30s") {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Since when nobody can tell whether a reboot is wanted is known, too, over restarts.
+func TestUnreadableSince(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		began := time.Now()
+		for range 2 {
+			w.loop.Raw = filepath.Join(w.raw, "no", "such")
+			w.looks(2)
+			w.restart()
+		}
+		r := w.last.Results[0]
+		if len(w.last.Results) != 1 || r.Check != gate.RawFile || r.Outcome != gate.Unknown || !r.Since.Equal(began) || !w.last.Since.Equal(began) {
+			t.Errorf("%+v, want since %v", w.last, began)
 		}
 	})
 }

@@ -20,7 +20,7 @@ const maxBlocker = 200
 
 // Metrics is what Prometheus is told of a gate, in its text format, and what a kubelet is told of its health. Its methods may be called at the same time.
 //
-// It is written by hand: Prometheus' library for Go takes 3 MiB of the 16 that a gate may have (docs/adr/0018-gate.md).
+// It is written by hand: Prometheus' library for Go takes 4 MiB of the 16 that a gate may have (docs/adr/0018-gate.md).
 type Metrics struct {
 	Node    string
 	Period  time.Duration

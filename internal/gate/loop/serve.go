@@ -70,8 +70,8 @@ func Serve(ctx context.Context, o Options, ready func()) error {
 	return work.Wait()
 }
 
-// Once looks once, and returns an exit code for kured. It makes no file. With a delay between nodes it takes the turn, which nobody would give back: a gate has
-// to run beside it ([Serve]), and does.
+// Once looks once, and returns an exit code for kured. It makes no file. With a delay between nodes it takes the turn, and does not give it back: that is
+// what a gate ([Serve]) with the same delay does, which has to run on the node, too.
 func Once(ctx context.Context, o Options) int {
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
