@@ -120,7 +120,8 @@ func (p *parts) openState(ctx context.Context) (err error) {
 			return fmt.Errorf("make the directory of the service's state: %w", err)
 		}
 	}
-	if err = p.openStore(ctx); err != nil {
+	// Kubernetes starts a pod in place of one that somebody deletes while that one still writes down how its commands ended: the new one waits for it.
+	if p.db, err = store.Open(ctx, store.Options{URL: p.o.Store, Wait: p.o.Handover, Log: p.o.Log}); err != nil {
 		return err
 	}
 	p.end.add("database", p.db.Close)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,20 +21,15 @@ const (
 	lockAgain = 20 * time.Millisecond
 )
 
-// lockFile takes PATH.lock, so that only one process has the database at PATH.
+// lockFile takes PATH.lock, so that only one process has the database at PATH, and waits for it as o says.
 // The kernel gives it back when the process ends, however that happens. The file stays: to remove
 // it would race with the next process.
-func lockFile(path string) (*os.File, error) {
+func lockFile(ctx context.Context, path string, o Options) (*os.File, error) {
 	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock database %s, for which its directory must exist and be writable: %w", path, err)
 	}
-	for until := time.Now().Add(lockWait); ; time.Sleep(lockAgain) {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(until) {
-			break
-		}
-	}
+	err = flock(ctx, f, o)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		defer f.Close()
 		return nil, &Error{Kind: ErrLocked, Database: path, Advice: holder(f)}
@@ -46,6 +42,25 @@ func lockFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock database %s: %w", path, err)
 	}
 	return f, nil
+}
+
+// flock takes the lock, if it is free within the time that o allows, or by the end of ctx.
+func flock(ctx context.Context, f *os.File, o Options) error {
+	until := time.Now().Add(max(lockWait, o.Wait))
+	for said := o.Wait == 0; ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || ctx.Err() != nil || time.Now().After(until) {
+			return err
+		}
+		if !said {
+			o.Log.Info("waiting for another process to end", "at_most", o.Wait, "lock", f.Name())
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(lockAgain): // a lock tells nobody that it is free
+		}
+	}
 }
 
 // sign writes who has the lock, for people.

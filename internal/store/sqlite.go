@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -47,7 +46,7 @@ type sqliteBackend struct {
 // errClosed is the error of a transaction after Close.
 var errClosed = errors.New("it was closed")
 
-func openSQLite(ctx context.Context, path string, log *slog.Logger) (_ *DB, err error) {
+func openSQLite(ctx context.Context, path string, o Options) (_ *DB, err error) {
 	if path == "" {
 		return nil, errors.New("the URL of the database names no file: write it as sqlite:PATH")
 	}
@@ -55,7 +54,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (_ *DB, err 
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
-	lock, err := lockFile(path)
+	lock, err := lockFile(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +79,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (_ *DB, err 
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	f.Close()
-	db := &DB{dialect: sqliteDialect, name: path, log: log, pool: pool, backend: b}
+	db := &DB{dialect: sqliteDialect, name: path, log: o.Log, pool: pool, backend: b}
 	// What is no database, or has been cut, shows itself when the schema is read.
 	return db, db.Write(ctx, func(tx *Tx) error {
 		var tables int

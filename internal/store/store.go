@@ -50,7 +50,9 @@ const (
 type Options struct {
 	// URL is sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/NAME.
 	URL string
-	// Log gets a line for each migration.
+	// Wait is how long to wait while another process has the database, where only one can have it (SQLite); some seconds at least.
+	Wait time.Duration
+	// Log gets a line for each migration, and one where Wait is needed.
 	Log *slog.Logger
 }
 
@@ -81,7 +83,7 @@ type transaction interface {
 // that does. Its error matches [ErrLocked], [ErrCorrupt] or [ErrUnavailable] where it is about that.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	if path, ok := strings.CutPrefix(o.URL, "sqlite:"); ok {
-		return openSQLite(ctx, path, o.Log)
+		return openSQLite(ctx, path, o)
 	}
 	if strings.HasPrefix(o.URL, "postgres://") || strings.HasPrefix(o.URL, "postgresql://") {
 		return openPostgres(ctx, o.URL, o.Log)
