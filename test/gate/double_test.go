@@ -54,7 +54,7 @@ func start(t testing.TB, gates int, flags ...string) *double {
 	}
 	d.proc()
 	d.ignore(`alertname=~"Routine.+"`, time.Now().Add(time.Hour))
-	cmd := exec.Command(program(t, "double"), append([]string{"--dir", d.dir, "--gates", fmt.Sprint(gates)}, flags...)...)
+	cmd := exec.Command(programs.Path(t, "double"), append([]string{"--dir", d.dir, "--gates", fmt.Sprint(gates)}, flags...)...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe() // which ends with this process, and then so does the double
 	if err != nil {

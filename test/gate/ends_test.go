@@ -54,7 +54,7 @@ func ends(t *testing.T, group *cgroup.Group, end func(t *testing.T, g *process, 
 	o.Period, o.Delay = 4*time.Second, 8*time.Second
 	write(t, o.Raw, "")
 	expire(t, o)
-	g := released(t, o, group)
+	g := gateOf(t, o, group)
 	eventually(t, "the gate opens", func() bool { return there(o.Gated) })
 	end(t, g, group)
 	began := time.Now()

@@ -102,7 +102,7 @@ func (f *faulty) begin() {
 	o := f.options(0)
 	o.Period, o.Delay = time.Second, 2*time.Second
 	write(f.t, o.Raw, "")
-	f.gate = released(f.t, o, nil)
+	f.gate = gateOf(f.t, o, nil)
 	f.done.Go(func() {
 		for {
 			select {

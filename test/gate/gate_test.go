@@ -9,21 +9,19 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 	"time"
+
+	"stella/internal/testkit/released"
 )
 
 // patience is how long anything may take on a machine with much else to do.
 const patience = time.Minute
 
-// bin has the programs while the tests run.
-var bin string
-
 // atOnce is how many tests run at the same time: they wait more than they work.
 const atOnce = "32"
+
+var programs = released.New("stella/cmd/kured-sentinel-gate", "stella/test/gate/cycles", "stella/test/gate/double", "stella/test/hog")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -31,35 +29,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	dir, err := os.MkdirTemp("", "gate-*")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// build builds the programs, once: without cgo, so also without the race detector, whose memory would be measured.
-var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin,
-		"stella/cmd/kured-sentinel-gate", "stella/test/gate/cycles", "stella/test/gate/double", "stella/test/hog")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return nil
-})
-
-// program is the path of one that build made.
-func program(t testing.TB, name string) string {
-	t.Helper()
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(bin, name)
+	os.Exit(programs.Run(m))
 }
 
 // eventually waits until something is so.

@@ -43,8 +43,8 @@ func cycles(t testing.TB, o loop.Options, group *cgroup.Group) *process {
 	return launch(t, cmd, group).ready()
 }
 
-// released starts a gate as it is released, and returns when it is ready.
-func released(t testing.TB, o loop.Options, group *cgroup.Group) *process {
+// gateOf starts a gate as it is released, and returns when it is ready.
+func gateOf(t testing.TB, o loop.Options, group *cgroup.Group) *process {
 	t.Helper()
 	cmd := command(t, "kured-sentinel-gate", flags(o)...)
 	cmd.Env = append(os.Environ(), "POD_NAME="+o.PodName)
@@ -214,7 +214,7 @@ func (l *tail) String() string {
 
 func command(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	return exec.Command(program(t, name), args...)
+	return exec.Command(programs.Path(t, name), args...)
 }
 
 // checksOf are the names of what was checked, in order.

@@ -27,7 +27,7 @@ func TestTurns(t *testing.T) {
 		o.Soak, o.Workloads, o.Claims, o.Budgets, o.ControlPlane, o.Kured, o.HostRoot = 0, nil, false, false, 0, "", ""
 		write(t, o.Raw, "")
 		expire(t, o)
-		options, gates = append(options, o), append(gates, released(t, o, nil))
+		options, gates = append(options, o), append(gates, gateOf(t, o, nil))
 	}
 	w := watchGates(t, d)
 	first := w.wait(-1)
@@ -49,7 +49,7 @@ func TestTurns(t *testing.T) {
 		t.Errorf("the turn of the killed gate went to somebody else: %+v", turns)
 	}
 	d.reboot(second)
-	released(t, options[second], nil)
+	gateOf(t, options[second], nil)
 
 	third := w.wait(second)
 	d.reboot(third)

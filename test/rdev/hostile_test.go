@@ -110,7 +110,7 @@ func TestHostileCommands(t *testing.T) {
 				testkit.Need(t, tt.needs...)
 				mark := rand.Text()
 				r := tt.request
-				r.Env = map[string]string{"MARK": mark, "BIN": bin}
+				r.Env = map[string]string{"MARK": mark, "BIN": programs.Dir(t)}
 				q := *p
 				q.t = t // so that what is wrong is told of this one
 				c := q.submit(r)

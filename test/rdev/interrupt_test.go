@@ -20,16 +20,13 @@ import (
 // serve starts an rdev-api with one project and returns the address, and that of the project.
 func serve(t *testing.T) (address, project string) {
 	t.Helper()
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	socket, project := filepath.Join(dir, "s"), filepath.Join(dir, "web")
 	if err := os.Mkdir(project, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	cmd := exec.Command(filepath.Join(bin, "rdev-api"), "--socket", socket, "--project", project, "--listen", "", "--admin", "", "--state-dir", filepath.Join(dir, "state"))
+	cmd := exec.Command(programs.Path(t, "rdev-api"), "--socket", socket, "--project", project, "--listen", "", "--admin", "", "--state-dir", filepath.Join(dir, "state"))
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -53,8 +50,8 @@ func serve(t *testing.T) (address, project string) {
 }
 
 // stella is a stella that runs in the project.
-func stella(address, project string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(bin, "stella"), append([]string{"rdev"}, args...)...)
+func stella(t *testing.T, address, project string, args ...string) *exec.Cmd {
+	cmd := exec.Command(programs.Path(t, "stella"), append([]string{"rdev"}, args...)...)
 	cmd.Dir = project
 	cmd.Env = append(os.Environ(), "STELLA_RDEV="+address, "TERM=xterm", "NO_COLOR=", "FORCE_COLOR=")
 	return cmd
@@ -83,7 +80,7 @@ func TestInterrupt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address, project := serve(t)
-			cmd := stella(address, project, "run", "sh", "-c", tt.command)
+			cmd := stella(t, address, project, "run", "sh", "-c", tt.command)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			out, err := cmd.StdoutPipe()
@@ -115,7 +112,7 @@ func TestInterrupt(t *testing.T) {
 			var list []byte
 			// The end is in the output, which the command line follows, before it is in the list.
 			for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(50 * time.Millisecond) {
-				list, err = stella(address, project, "ps", "--no-headers").Output()
+				list, err = stella(t, address, project, "ps", "--no-headers").Output()
 				if err != nil || running || strings.Contains(string(list), "cancelled") {
 					break
 				}
@@ -139,7 +136,7 @@ func TestTerminal(t *testing.T) {
 		{"", []string{"TERM=xterm", "COLUMNS=123", "FORCE_COLOR=1"}, []string{"NO_COLOR"}},
 		{"NO_COLOR=1", []string{"TERM=xterm", "COLUMNS=123", "NO_COLOR=1"}, []string{"FORCE_COLOR"}},
 	} {
-		cmd := stella(address, project, "run", "env")
+		cmd := stella(t, address, project, "run", "env")
 		cmd.Env = append(cmd.Env, tt.env)
 		text := everything(startOnTerminal(t, cmd))
 		if got := code(t, cmd.Wait()); got != 0 {
@@ -157,10 +154,10 @@ func TestTerminal(t *testing.T) {
 		}
 	}
 
-	cmd := stella(address, project, "run", "sleep", "600")
+	cmd := stella(t, address, project, "run", "sleep", "600")
 	master := startOnTerminal(t, cmd)
 	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		list, err := stella(address, project, "ps", "--status", "running", "--no-headers").Output()
+		list, err := stella(t, address, project, "ps", "--status", "running", "--no-headers").Output()
 		if err != nil || time.Since(begin) > patience {
 			t.Fatalf("%v, %s", err, list)
 		}

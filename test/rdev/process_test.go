@@ -35,9 +35,6 @@ type process struct {
 // launch starts an rdev-api whose files are in dir, also those that an earlier one left there, and returns when it is ready.
 func launch(t testing.TB, dir string, flags ...string) *process {
 	t.Helper()
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
 	p := &process{t: t, dir: dir, key: strings.Repeat("k", 64)}
 	if err := os.MkdirAll(p.path("web"), 0o755); err != nil {
 		t.Fatal(err)
@@ -53,7 +50,7 @@ func launch(t testing.TB, dir string, flags ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(filepath.Join(bin, "rdev-api"), append([]string{"--socket", p.path("s"), "--state-dir", p.path("state"), "--project", p.path("web"),
+	p.cmd = exec.Command(programs.Path(t, "rdev-api"), append([]string{"--socket", p.path("s"), "--state-dir", p.path("state"), "--project", p.path("web"),
 		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--admin-key-file", p.path("key"), "--requests-per-second", "1000000"}, flags...)...)
 	p.cmd.Stderr = log
 	if err := p.cmd.Start(); err != nil {

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,42 +19,19 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"stella/internal/testkit"
+	"stella/internal/testkit/released"
 )
 
 // patience is how long anything may take on a machine with much else to do.
 const patience = time.Minute
 
-// bin has the programs while the tests run.
-var bin string
+var programs = released.New("stella/cmd/stella", "stella/cmd/stellad", "stella/cmd/rdev-api", "stella/test/hog")
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "rdev-*")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// build builds the programs as they are released, once.
-var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin,
-		"stella/cmd/stella", "stella/cmd/stellad", "stella/cmd/rdev-api", "stella/test/hog")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return nil
-})
+func TestMain(m *testing.M) { os.Exit(programs.Run(m)) }
 
 // TestScripts run commands as people do.
 func TestScripts(t *testing.T) {
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
+	bin := programs.Dir(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -148,7 +124,7 @@ func service(ts *testscript.TestScript, neg bool, args []string) {
 
 func (w *world) start(ts *testscript.TestScript, flags []string) {
 	socket := ts.MkAbs("s")
-	w.service = exec.Command(filepath.Join(bin, "rdev-api"), append([]string{"--socket", socket, "--project", ts.MkAbs("web"), "--listen", ""}, flags...)...)
+	w.service = exec.Command(filepath.Join(ts.Getenv("BIN"), "rdev-api"), append([]string{"--socket", socket, "--project", ts.MkAbs("web"), "--listen", ""}, flags...)...)
 	w.service.Env = append(os.Environ(), "RDEV_ADMIN="+ts.Getenv("RDEV_ADMIN"), "RDEV_STATE_DIR="+ts.Getenv("RDEV_STATE_DIR"))
 	var err error
 	w.log, err = os.OpenFile(ts.MkAbs("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

@@ -19,11 +19,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -31,35 +29,12 @@ import (
 	"stella/internal/bytesize"
 	"stella/internal/cgroup"
 	"stella/internal/testkit"
+	"stella/internal/testkit/released"
 )
 
-// bin has the programs while the tests run.
-var bin string
+var programs = released.New("stella/cmd/stella", "stella/cmd/stellad")
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "runbook-*")
-	if err == nil {
-		err = os.Chmod(dir, 0o755) // scripts run programs as another user
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	bin = dir
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-// build builds the programs as they are released, once.
-var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "stella/cmd/stella", "stella/cmd/stellad")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return nil
-})
+func TestMain(m *testing.M) { os.Exit(programs.Run(m)) }
 
 // The runbook is one script, whose steps build on each other.
 func TestRunbook(t *testing.T) {
@@ -90,9 +65,7 @@ func need(t *testing.T, bytes int64) {
 }
 
 func run(t *testing.T, dir string) {
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
+	bin := programs.Dir(t)
 	testscript.Run(t, testscript.Params{
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {

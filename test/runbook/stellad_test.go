@@ -70,7 +70,7 @@ func (w *world) start(ts *testscript.TestScript, args []string) {
 	args = append([]string{"--data-dir", ts.MkAbs("data"), "--socket", socket, "--admin", "127.0.0.1:0"}, args...)
 	log, err := os.OpenFile(ts.MkAbs("stellad.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	ts.Check(err)
-	cmd := exec.Command(bin+"/stellad", args...)
+	cmd := exec.Command(ts.Getenv("BIN")+"/stellad", args...)
 	cmd.Dir = ts.Getenv("WORK")
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
