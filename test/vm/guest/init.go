@@ -36,6 +36,9 @@ func boot() (Result, error) {
 	if err := mountAll(); err != nil {
 		return Result{}, err
 	}
+	if err := tell(nil); err != nil {
+		return Result{}, fmt.Errorf("say that init runs: %w", err)
+	}
 	if err := os.WriteFile("/proc/sys/kernel/printk", []byte(consoleLevel), 0); err != nil {
 		return Result{}, fmt.Errorf("choose what the console shows: %w", err)
 	}

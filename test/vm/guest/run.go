@@ -88,16 +88,22 @@ func wait(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// report writes the result to the third serial port.
+// report writes the result.
 func report(r Result) error {
-	port, err := openPort("/dev/ttyS2")
-	if err != nil {
-		return err
-	}
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
+	return tell(line)
+}
+
+// tell writes a line to the third serial port.
+func tell(line []byte) error {
+	port, err := openPort("/dev/ttyS2")
+	if err != nil {
+		return err
+	}
+	defer port.Close()
 	if _, err := port.Write(append(line, '\n')); err != nil {
 		return err
 	}

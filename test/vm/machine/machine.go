@@ -3,7 +3,8 @@
 //
 // Vocabulary: the machine has three serial ports. The console, with the kernel's
 // messages, is kept in a bounded tail for errors. The output goes to the caller as
-// it comes. The result is one line, and its end is the end of the machine.
+// it comes. The result is one line, and its end is the end of the machine; before it comes an
+// empty line, when the guest's first process runs.
 //
 // Hazards: QEMU must not outlive this process. It is killed by its pid when the
 // context ends, and by the kernel when the thread that started it ends, which
@@ -22,6 +23,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 const (
@@ -31,7 +33,17 @@ const (
 	maxResult = 64 << 10
 	// resultFD and initramfsFD are the numbers of QEMU's descriptors for them.
 	resultFD, initramfsFD = 3, 4
+	// boots is how often it is started.
+	boots = 3
 )
+
+// bootTime is how long a guest has until its first process runs: it takes 5 s, and 20 beside much
+// else. Once in some hundred times the two emulated processors wait for each other in the
+// kernel's start, for ever. Nothing has run by then, so the machine is started again.
+var bootTime = 90 * time.Second
+
+// errBoot is the cause of the end of a machine that does not get as far as its first process.
+var errBoot = errors.New("the guest's first process does not run")
 
 // Machine is what to boot.
 type Machine struct {
@@ -50,6 +62,16 @@ type Machine struct {
 // result, without the newline, and the end of the console, for people. When ctx
 // ends before there is a result, the error wraps the cause.
 func (m Machine) Run(ctx context.Context, out io.Writer) (result []byte, console string, err error) {
+	for range boots {
+		if result, console, err = m.boot(ctx, out); !errors.Is(err, errBoot) {
+			break
+		}
+	}
+	return result, console, err
+}
+
+// boot is Run, once.
+func (m Machine) boot(ctx context.Context, out io.Writer) (result []byte, console string, err error) {
 	// The thread must live as long as QEMU; see Pdeathsig in package syscall.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -73,9 +95,15 @@ func (m Machine) Run(ctx context.Context, out io.Writer) (result []byte, console
 	}
 	write.Close()
 
+	hung := time.AfterFunc(bootTime, func() { stop(errBoot) })
+	defer hung.Stop()
 	s := bufio.NewScanner(results)
 	s.Buffer(nil, maxResult)
 	complete := s.Scan()
+	hung.Stop()
+	if complete && len(s.Bytes()) == 0 {
+		complete = s.Scan()
+	}
 	if complete {
 		stop(nil) // all output is out: the machine need not switch itself off
 	}
