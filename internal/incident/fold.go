@@ -1,0 +1,92 @@
+package incident
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Sort puts events in their order: by time, and at the same time in the order of [Kinds], as what is opened was opened before it was ended.
+func Sort(events []Event) {
+	slices.SortFunc(events, func(a, b Event) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(slices.Index(Kinds, a.Kind), slices.Index(Kinds, b.Kind)), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// Fold makes an incident of its events, in any order and any of them more than once. It sorts a copy. Of no events there is none: ok is false.
+func Fold(events []Event) (in Incident, ok bool) {
+	events = slices.Clone(events)
+	Sort(events)
+	seen := map[string]bool{}
+	for _, e := range events {
+		if seen[e.ID] {
+			continue
+		}
+		seen[e.ID] = true
+		in = in.With(e)
+	}
+	return in, in.Events > 0
+}
+
+// With is the incident after one more event, which it does not have yet and which is its newest.
+func (in Incident) With(e Event) Incident {
+	if in.Events == 0 {
+		in = Incident{ID: e.Incident, State: Open, Opened: e.Time, Limit: Limit{Scope: "unknown"}}
+	}
+	in.Events++
+	in.Updated = later(in.Updated, e.Time)
+	in.Peak = max(in.Peak, e.Peak)
+	if e.Kind == Opened {
+		in.Source = cmp.Or(e.Source, in.Source)
+		if e.Subject != nil {
+			in.Subject = *e.Subject
+		}
+	}
+	if e.Limit != nil {
+		in.Limit = *e.Limit
+	}
+	switch e.Kind {
+	case Killed:
+		in = in.killed(e)
+	case Explained:
+		in.Cause, in.Confidence = e.Cause, e.Confidence
+	case Remedied:
+		in.to(Applied, time.Time{})
+	case Failed:
+		in.to(NotHeld, time.Time{})
+	case RolledBack:
+		in.to(Open, time.Time{})
+	case Verified:
+		in.to(Held, e.Time)
+	case Ended:
+		in.to(Closed, e.Time)
+	}
+	return in
+}
+
+// killed counts kills. One after a remedy says that it did not hold.
+func (in Incident) killed(e Event) Incident {
+	in.Kills += max(e.Kills, 1)
+	if in.First.IsZero() {
+		in.First = e.Time
+	}
+	in.Last = later(in.Last, e.Time)
+	if in.State == Applied {
+		in.State = NotHeld
+	}
+	return in
+}
+
+// to goes to another state, but not away from an end: what is told late changes nothing.
+func (in *Incident) to(s State, ended time.Time) {
+	if !in.State.Ended() {
+		in.State, in.Ended = s, ended
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
