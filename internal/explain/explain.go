@@ -128,6 +128,10 @@ type Forecast struct {
 	// PerHour is its growth in bytes an hour.
 	PerHour int64 `json:"per_hour"`
 	Limit   int64 `json:"limit"`
+	// Lives is how many earlier lives grew as fast, and were killed.
+	Lives int `json:"lives,omitempty"`
+	// Due is that the limit is so near, and the growth so sure, that it is time to warn, if the forecast before said so too ([Warner]).
+	Due bool `json:"due"`
 }
 
 // Recommendation is a limit, and why so much.

@@ -43,6 +43,7 @@ type growth struct {
 	chance       float64 // that it is none
 	span, gained float64 // seconds, and bytes in that time
 	first        float64 // the floor at the beginning, in bytes
+	rose         float64 // from there to the floor of the last fifth, in bytes: where it came to rest that is more than gained
 	kept         float64 // of what was gained, the share that is there at two thirds and is never given back
 	goesOn       float64 // the slope of the second half, in that of the whole
 	step         float64 // the largest rise within two windows, in what the floor differs in all
@@ -66,6 +67,7 @@ func grown(points []point) (growth, bool) {
 	g := growth{Line: trend.Fit(x, y), chance: trend.Chance(y), span: x[len(x)-1] - x[0]}
 	g.gained = g.Slope * g.span
 	g.first = y[0]
+	g.rose = quantile(y[len(y)*4/5:], 0.5) - g.first
 	level := intercept(floor, g.Slope, 0.5)
 	distances := make([]float64, len(floor))
 	for i, p := range floor {
@@ -86,12 +88,22 @@ func grown(points []point) (growth, bool) {
 
 // real reports whether there is any growth that is no chance.
 func (g *growth) real(scale float64) bool {
-	return g.Slope > 0 && g.chance < rare && g.gained >= min(muchGrowth*scale, muchOfRoom*max(scale-g.first, 0)) && g.gained >= leastGrowth*scale && g.gained >= clearly*g.scatter
+	return g.Slope > 0 && g.speaks(g.gained, scale)
+}
+
+// speaks reports whether a rise by so much is no chance, and enough to speak of.
+func (g *growth) speaks(by, scale float64) bool {
+	return g.chance < rare && by >= min(muchGrowth*scale, muchOfRoom*max(scale-g.first, 0)) && by >= leastGrowth*scale && by >= clearly*g.scatter
 }
 
 // endless reports whether growth is real, is no step, is not given back, and has not come to rest.
 func (g *growth) endless(scale float64) bool {
-	return g.real(scale) && g.step < atOnce && g.kept >= keptLeast && g.goesOn >= goesOnLeast
+	return g.real(scale) && g.unbroken()
+}
+
+// unbroken reports whether growth, real or not, is no step, is not given back, and has not come to rest.
+func (g *growth) unbroken() bool {
+	return g.step < atOnce && g.kept >= keptLeast && g.goesOn >= goesOnLeast
 }
 
 // intercept is where the line of a slope begins that has a quantile of the points below it.

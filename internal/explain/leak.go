@@ -16,7 +16,11 @@ func (v *view) leak() *claim {
 	if l == nil {
 		return nil
 	}
-	if !g.real(v.scale) {
+	squeezed := v.squeezed() == l
+	if squeezed {
+		g.gained = max(g.gained, g.rose) // the slope of all of the time says less than it rose by before it came to rest
+	}
+	if !squeezed && !g.real(v.scale) {
 		c.con(sign, l.fact("The floor of its anonymous memory did not rise (%s in %s; the chance that there is no trend is %.2g).", size(g.gained), lasting(g.span), g.chance))
 		return c
 	}
@@ -35,8 +39,8 @@ func (v *view) leak() *claim {
 		c.con(sign, l.fact("In the second half it grew by %.1f times of what it did all in all: it did not grow all the time.", g.goesOn))
 	case g.goesOn >= goesOnLeast:
 		c.pro(hint, l.fact("In the second half it grew by %.1f times of what it did all in all: it has not come to rest.", g.goesOn))
-	case v.squeezed() == l:
-		c.pro(sign, l.fact("It came to rest where nothing was left: %s of %s were used, and what it grew by was taken from the page cache.", size(l.used()), size(v.limit)))
+	case squeezed:
+		c.pro(sign, l.fact("It came to rest where all was used, %s of %s, and what it grew by was taken from the page cache.", size(l.used()), size(v.limit)))
 	default:
 		c.con(sign, l.fact("In the second half it hardly grew: it has come to rest."))
 	}
@@ -84,11 +88,11 @@ func weightOf(g *growth, scale float64) float64 {
 // squeezed is the life that grew at the cost of the page cache until nothing was left, and came to rest for that reason; nil is none.
 func (v *view) squeezed() *life {
 	l, g := v.growing()
-	if l == nil || v.limit == 0 || !g.real(v.scale) || g.kept < keptLeast {
+	if l == nil || v.limit == 0 || g.Slope <= 0 || !g.speaks(g.rose, v.scale) || g.kept < keptLeast {
 		return nil
 	}
 	cache := values(l.points(func(s *oom.Sample) float64 { return float64(s.File) }))
-	if len(cache) < fewest || g.first+g.gained < tightShare*v.limit || l.used() < allUsed*v.limit || cache[0]-cache[len(cache)-1] < g.gained/2 {
+	if len(cache) < fewest || g.first+g.rose < tightShare*v.limit || l.used() < allUsed*v.limit || cache[0]-cache[len(cache)-1] < g.rose/2 {
 		return nil
 	}
 	return l

@@ -139,8 +139,9 @@ func (l *life) points(of func(*oom.Sample) float64) []point {
 func (l *life) need() []point {
 	out := l.points(needed)
 	if l.kill != nil {
-		at := cmp.Or(float64(atKill(l.kill)), l.limit)
-		out = append(out, point{l.kill.Time.Sub(l.zero).Seconds(), at})
+		if at := cmp.Or(float64(atKill(l.kill)), l.limit); at > 0 { // and it is known how much that was
+			out = append(out, point{l.kill.Time.Sub(l.zero).Seconds(), at})
+		}
 	}
 	return out
 }

@@ -57,6 +57,8 @@ func (v *view) tooLow() *claim {
 	}
 	if g, ok := grown(longest.points(needed)); ok && g.endless(v.scale) {
 		c.con(sign, longest.fact("It was not steady: it grew by %s.", size(g.gained)))
+	} else if v.squeezed() == longest {
+		c.con(sign, longest.fact("It was not steady: it rose by %s at the cost of the page cache.", size(g.rose)))
 	} else if ok && median >= tightShare*v.limit {
 		c.pro(hint, longest.fact("It was steady: it changed by %s in %s.", size(g.gained), lasting(g.span)))
 	}

@@ -11,13 +11,7 @@ import (
 )
 
 const (
-	// asked is how often it is asked again what is coming.
-	asked = 15 * time.Second
-	// soon is the time to the limit from which on a warning is given, if inARow forecasts say so: what has just begun, as a day or a warm-up, looks
-	// like growth once.
-	soon   = 10 * time.Minute
-	inARow = 2
-	// early is how long before the kill it is to come.
+	// early is how long before the kill a warning is to come.
 	early = time.Minute
 	// shortest is what a life lasts of which there can be a warning. The kernel may kill a second process at once, and that is none.
 	shortest = 2 * early
@@ -91,14 +85,9 @@ func misses(all []*recording) (out []miss) {
 
 // warned is when in a time a warning would have come first; zero is never.
 func warned(in *explain.Input, from, to time.Time) time.Time {
-	row := 0
-	for at := from.Add(asked); at.Before(to); at = at.Add(asked) {
-		if f := explain.Explain(until(in, at)).Forecast; f != nil && f.At.Sub(at) <= soon {
-			row++
-		} else {
-			row = 0
-		}
-		if row == inARow {
+	var w explain.Warner
+	for at := from.Add(explain.WarnEvery); at.Before(to); at = at.Add(explain.WarnEvery) {
+		if w.Warns(explain.Ahead(until(in, at))) {
 			return at
 		}
 	}
