@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"stella/internal/explain"
 	"stella/internal/oom"
 )
 
@@ -31,6 +32,9 @@ type source interface {
 	Status() oom.AgentStatus
 	// Each calls fn for the containers that are there now.
 	Each(fn func(c oom.Container, cgroup string))
+	// Forecasts calls fn for the containers that grow towards their limit, of which there are few, and Warnings is how many warnings came of it.
+	Forecasts(fn func(c oom.Container, cgroup string, f *explain.Forecast, warned bool))
+	Warnings() int64
 }
 
 // metrics is the registry of an agent.
@@ -73,12 +77,15 @@ var (
 	ledgerBytes  = desc("stella_oom_ledger_bytes", "What the ledger takes on disk.")
 	ledgerUp     = desc("stella_oom_ledger_writable", "1 where kills are on disk, 0 where they are only in memory, for instance because the disk is full.")
 	witnessUp    = desc("stella_oom_witness_up", "1 for a source that is read, 0 for one that failed; those that are not on this machine are left out.", "witness")
+	forecast     = desc("stella_oom_forecast_seconds", "In how many seconds a container that grows without an end will be at its memory limit; only those that grow so have one.", "container", "id", "namespace", "pod")
+	due          = desc("stella_oom_forecast_warning", "1 where that is so near, and so sure, that it is a warning, 0 where it is not yet.", "container", "id", "namespace", "pod")
+	warnings     = desc("stella_oom_warnings_total", "Warnings that a container is about to reach its memory limit.")
 	containers   = desc("stella_agent_containers", "Containers that are sampled.")
 )
 
 // Describe implements prometheus.Collector.
 func (*states) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{events, kills, unattributed, lostRecords, dropped, ledgerBytes, ledgerUp, witnessUp, containers} {
+	for _, d := range []*prometheus.Desc{events, kills, unattributed, lostRecords, dropped, ledgerBytes, ledgerUp, witnessUp, forecast, due, warnings, containers} {
 		c <- d
 	}
 }
@@ -105,6 +112,8 @@ func (s *states) Collect(c chan<- prometheus.Metric) {
 		}
 	}
 	set(containers, prometheus.GaugeValue, float64(st.Containers))
+	s.forecasts(time.Now(), set)
+	set(warnings, prometheus.CounterValue, float64(s.from.Warnings()))
 }
 
 // events gives the series of container_oom_events_total. A container has one, with zero, before
@@ -128,6 +137,20 @@ func (s *states) events(emit func(v int64, labels ...string)) {
 	if beyond > 0 {
 		emit(beyond, others, "", "", "", "", "")
 	}
+}
+
+// forecasts gives the series of those that grow towards their limit.
+func (s *states) forecasts(now time.Time, set func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string)) {
+	told := make(map[string]bool)
+	s.from.Forecasts(func(c oom.Container, cgroup string, f *explain.Forecast, warned bool) {
+		labels := []string{valid(c.Name), valid(cgroup), valid(c.Namespace), valid(c.Pod)}
+		if told[labels[1]] {
+			return // two names that are no UTF-8 can be the same here
+		}
+		told[labels[1]] = true
+		set(forecast, prometheus.GaugeValue, max(f.At.Sub(now), 0).Seconds(), labels...)
+		set(due, prometheus.GaugeValue, truth(warned), labels...)
+	})
 }
 
 func truth(b bool) float64 {

@@ -15,6 +15,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 
+	"stella/internal/explain"
 	"stella/internal/oom"
 )
 
@@ -27,7 +28,17 @@ type still struct {
 	alive      []oom.Container
 	scopes     map[oom.Scope]int64
 	status     oom.AgentStatus
+	ahead      map[string]*explain.Forecast // by cgroup
+	warnings   int64
 }
+
+func (s *still) Forecasts(fn func(oom.Container, string, *explain.Forecast, bool)) {
+	for cgroup, f := range s.ahead {
+		fn(oom.Container{Name: "app", Namespace: "shop", Pod: "web-1"}, cgroup, f, f.Due)
+	}
+}
+
+func (s *still) Warnings() int64 { return s.warnings }
 
 func (s *still) Totals(fn func(oom.Container, string, int64)) {
 	for i, c := range s.containers {
@@ -128,11 +139,26 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// What grows has a series each, also under names that are no UTF-8.
+func TestForecasts(t *testing.T) {
+	past := time.Now().Add(-time.Hour) // which is no negative time
+	all := gather(t, &still{warnings: 3, ahead: map[string]*explain.Forecast{"/a": {At: past, Due: true}, "/b\xfe": {At: past}, "/b\xff": {At: past}}})
+	for name, want := range map[string][]string{
+		"stella_oom_forecast_seconds": {"container=app,id=/a,namespace=shop,pod=web-1 0", "container=app,id=/b\uFFFD,namespace=shop,pod=web-1 0"},
+		"stella_oom_forecast_warning": {"container=app,id=/a,namespace=shop,pod=web-1 1", "container=app,id=/b\uFFFD,namespace=shop,pod=web-1 0"},
+		"stella_oom_warnings_total":   {" 3"},
+	} {
+		if diff := cmp.Diff(want, series(all[name])); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
 const docs = "../../docs/agent.md"
 
 // The table in docs/agent.md is what the registry says.
 func TestDocs(t *testing.T) {
-	s := &still{containers: []oom.Container{{Name: "a"}}, kills: []int64{1}}
+	s := &still{containers: []oom.Container{{Name: "a"}}, kills: []int64{1}, ahead: map[string]*explain.Forecast{"/a": {}}}
 	s.status.Witnesses = []oom.WitnessReport{{Name: oom.WitnessLog, State: stateOK}}
 	var rows strings.Builder
 	all := gather(t, s)
@@ -222,7 +248,7 @@ func TestAlertsLeadSomewhere(t *testing.T) {
 			}
 		}
 	}
-	if alerts != 5 {
-		t.Errorf("%d alerts, want 5", alerts)
+	if alerts != 6 {
+		t.Errorf("%d alerts, want 6", alerts)
 	}
 }

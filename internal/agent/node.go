@@ -42,6 +42,7 @@ type node struct {
 	samples  *samples.Sampler
 	kube     *kube.Client // nil without Kubernetes
 	victims  *victims.Victims
+	outlooks *outlooks
 	// lag is told how late a kill came into the ledger.
 	lag func(time.Duration)
 }
@@ -49,6 +50,7 @@ type node struct {
 // openNode opens what this machine has. What is missing is said, and done without.
 func openNode(o Options) (*node, error) {
 	n := &node{o: o, log: o.Log, started: time.Now(), witnesses: &witnesses{log: o.Log}}
+	n.outlooks = newOutlooks(n, o.Log)
 	var err error
 	if n.boot, err = bootID(n.below("proc")); err != nil {
 		return nil, err
@@ -220,6 +222,10 @@ func (n *node) run(ctx context.Context) error {
 	if n.cgroups != nil {
 		work.Go(func() error { return ended(ctx, n.samples.Run(ctx)) })
 		work.Go(func() error { return ended(ctx, n.count(ctx)) })
+		work.Go(func() error {
+			n.outlooks.run(ctx)
+			return nil
+		})
 		work.Go(func() error { return ended(ctx, n.cgroups.Watch(ctx, n.log, n.cgroup)) })
 	}
 	n.keep(ctx, work, oom.WitnessLog, func() error { return n.followLog(ctx) })

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"stella/internal/explain"
 	"stella/internal/oom"
+	"stella/internal/oom/ledger"
 	"stella/internal/proc"
 	"stella/internal/telemetry"
 )
@@ -53,6 +55,31 @@ func (n *node) Usage() []oom.Usage {
 	}
 	return all
 }
+
+// Rising implements history.
+func (n *node) Rising(share float64) []oom.Usage { return n.owned(n.samples.Rising(share)) }
+
+// Gone implements history.
+func (n *node) Gone() []oom.Usage { return n.owned(n.samples.Gone()) }
+
+// owned says whose containers they are.
+func (n *node) owned(all []oom.Usage) []oom.Usage {
+	for i := range all {
+		all[i].Container = n.owners.Container(all[i].Cgroup)
+	}
+	return all
+}
+
+// Counts implements history.
+func (n *node) Counts() map[string]ledger.Count { return n.ledger.Counts() }
+
+// Forecasts implements source.
+func (n *node) Forecasts(fn func(c oom.Container, cgroup string, f *explain.Forecast, warned bool)) {
+	n.outlooks.each(fn)
+}
+
+// Warnings implements source.
+func (n *node) Warnings() int64 { return n.outlooks.warned() }
 
 // Series implements reads.
 func (n *node) Series(cgroup string) []oom.Sample {

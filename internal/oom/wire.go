@@ -60,6 +60,8 @@ type Usage struct {
 	// Kills are those of the ledger in this container, and LastKill the newest.
 	Kills    int64     `json:"kills"`
 	LastKill time.Time `json:"last_kill,omitzero"`
+	// Started is when its first process began; zero is not known.
+	Started time.Time `json:"started,omitzero"`
 	// Gone is when the container ended, zero while it runs.
 	Gone time.Time `json:"gone,omitzero"`
 }

@@ -1,9 +1,12 @@
 package samples
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"stella/internal/oom/tree"
 )
 
 // slopeOf is the trend of one value a second.
@@ -106,5 +109,41 @@ func BenchmarkSlope(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		t.slope()
+	}
+}
+
+// Those that rise are those that use much of their limit, and more and more; and each says when it began, and ended.
+func TestRising(t *testing.T) {
+	f := newFake(t)
+	p := newProcs(t)
+	p.process(42, "app", 5000)
+	s := newSampler(t, Options{Proc: p.dir, Hierarchy: f.h})
+	names := []string{"/rises", "/stays", "/is-small", "/has-no-limit"}
+	for _, name := range names {
+		cg := f.cgroup(name)
+		if name != "/has-no-limit" {
+			f.write(name, "memory.max", "100000000\n")
+		}
+		s.Add(cg)
+	}
+	f.write("/rises", "cgroup.procs", "42\n")
+	now := time.Unix(1_700_000_100, 0)
+	for i := range 60 {
+		f.write("/rises", "memory.current", fmt.Sprintln(50_000_000+i*100_000))
+		f.write("/stays", "memory.current", "90000000\n")
+		f.write("/is-small", "memory.current", fmt.Sprintln(10_000_000+i*100_000))
+		f.write("/has-no-limit", "memory.current", fmt.Sprintln(50_000_000+i*100_000))
+		s.step(now.Add(time.Duration(i) * time.Second))
+	}
+	got := s.Rising(0.5)
+	if len(got) != 1 || got[0].Cgroup != "/rises" || got[0].Trend < 5_900_000 || got[0].Trend > 6_100_000 || !got[0].Started.Equal(time.Unix(1_700_000_050, 0)) {
+		t.Errorf("%+v", got)
+	}
+	if gone := s.Gone(); len(gone) != 0 {
+		t.Errorf("%+v is gone", gone)
+	}
+	s.Remove(tree.Cgroup{Path: "/rises", ID: 1})
+	if got, gone := s.Rising(0.5), s.Gone(); len(got) != 0 || len(gone) != 1 || gone[0].Gone.IsZero() || gone[0].Started.IsZero() {
+		t.Errorf("%+v rises, %+v is gone", got, gone)
 	}
 }

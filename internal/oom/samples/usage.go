@@ -11,7 +11,7 @@ func (s *Sampler) Usage() []oom.Usage {
 	out := make([]oom.Usage, 0, len(all))
 	for _, g := range all {
 		s.mu.Lock()
-		if u, ok := g.usage(); ok {
+		if u, ok := s.usage(g); ok {
 			out = append(out, u)
 		}
 		s.mu.Unlock()
@@ -19,7 +19,36 @@ func (s *Sampler) Usage() []oom.Usage {
 	return out
 }
 
-func (g *group) usage() (oom.Usage, bool) {
+// Rising is [Sampler.Usage] of those that are there, use a share of their limit at least, and have used more and more over the last minutes. It
+// costs little where there are few.
+func (s *Sampler) Rising(share float64) (out []oom.Usage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.containers {
+		last, ok := g.container.history.last()
+		if !ok || last.figures[limit] <= 0 || float64(last.figures[workingSet]) < share*float64(last.figures[limit]) {
+			continue
+		}
+		if u, ok := s.usage(g); ok && u.Trend > 0 {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// Gone is [Sampler.Usage] of those that are gone.
+func (s *Sampler) Gone() (out []oom.Usage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.ended {
+		if u, ok := s.usage(g); ok {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+func (s *Sampler) usage(g *group) (oom.Usage, bool) {
 	c := g.container
 	last, ok := c.history.last()
 	if !ok {
@@ -30,6 +59,11 @@ func (g *group) usage() (oom.Usage, bool) {
 	u.Trend <<= 10
 	if c.gone.IsZero() {
 		u.Cores = c.coresNow()
+	}
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
+	if g.main.pid != 0 {
+		u.Started = s.clock.time(g.main.start)
 	}
 	return u, true
 }
