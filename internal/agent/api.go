@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -38,6 +39,8 @@ type reads interface {
 	Follow(ctx context.Context, after string, fn func(cursor string, e oom.KillEvent) error) error
 	Usage() []oom.Usage
 	Series(cgroup string) []oom.Sample
+	// Limits reads the limits of a cgroup and of those above it, now.
+	Limits(cgroup string) ([]oom.CgroupLimit, error)
 	Processes(limit int) []oom.ProcessUsage
 	Node() oom.NodeUsage
 	Status() oom.AgentStatus
@@ -60,6 +63,7 @@ func newAPI(from reads, log *slog.Logger, closing <-chan struct{}) *http.Server 
 	mux.HandleFunc("GET /v1/kills/{id}", a.kill)
 	mux.HandleFunc("GET /v1/containers", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, list(a.from.Usage())) })
 	mux.HandleFunc("GET /v1/series", a.series)
+	mux.HandleFunc("GET /v1/limits", a.limits)
 	mux.HandleFunc("GET /v1/processes", a.processes)
 	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Node()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Status()) })
@@ -103,12 +107,36 @@ func (a *api) kill(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *api) series(w http.ResponseWriter, r *http.Request) {
+	if cgroup, ok := cgroupOf(w, r); ok {
+		a.answer(w, list(a.from.Series(cgroup)))
+	}
+}
+
+// limits answers with what the kernel has at this moment, which for who changed a limit is the only proof.
+func (a *api) limits(w http.ResponseWriter, r *http.Request) {
+	cgroup, ok := cgroupOf(w, r)
+	if !ok {
+		return
+	}
+	limits, err := a.from.Limits(cgroup)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no cgroup %q (any more); stella top containers -o wide has those that there are", cgroup))
+	case err != nil:
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+	default:
+		a.answer(w, limits)
+	}
+}
+
+// cgroupOf is the cgroup that a request asks for.
+func cgroupOf(w http.ResponseWriter, r *http.Request) (string, bool) {
 	cgroup := r.URL.Query().Get("cgroup")
 	if !strings.HasPrefix(cgroup, "/") || len(cgroup) > maxCgroup {
 		refuse(w, http.StatusUnprocessableEntity, "cgroup: the path of a cgroup begins with / and has at most 4096 bytes")
-		return
+		return "", false
 	}
-	a.answer(w, list(a.from.Series(cgroup)))
+	return cgroup, true
 }
 
 func (a *api) processes(w http.ResponseWriter, r *http.Request) {

@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,6 +32,15 @@ func (s *shown) Usage() []oom.Usage { return s.usage }
 func (s *shown) Series(cgroup string) []oom.Sample {
 	s.asked = append(s.asked, cgroup)
 	return nil
+}
+func (s *shown) Limits(cgroup string) ([]oom.CgroupLimit, error) {
+	switch cgroup {
+	case "/gone":
+		return nil, fs.ErrNotExist
+	case "/odd":
+		return nil, errors.New("it cannot be read")
+	}
+	return []oom.CgroupLimit{{Cgroup: cgroup, Bytes: 64 << 20}}, nil
 }
 func (s *shown) Processes(limit int) []oom.ProcessUsage {
 	s.asked = append(s.asked, fmt.Sprint(limit))
@@ -101,6 +112,7 @@ func TestAnswers(t *testing.T) {
 		"/v1/processes":           "[]",
 		"/v1/processes?limit=7":   "[]",
 		"/v1/series?cgroup=/a%0a": "[]",
+		"/v1/limits?cgroup=/a/b":  `[{"cgroup":"/a/b","bytes":67108864}]`,
 		"/v1/node":                `"name":"n1"`,
 		"/v1/status":              `"node":"n1"`,
 	} {
@@ -148,6 +160,9 @@ func TestRefusals(t *testing.T) {
 		{http.MethodGet, "/v1/series", 422, "begins with /"},
 		{http.MethodGet, "/v1/series?cgroup=x", 422, "begins with /"},
 		{http.MethodGet, "/v1/series?cgroup=/" + strings.Repeat("x", maxCgroup), 422, "4096"},
+		{http.MethodGet, "/v1/limits", 422, "begins with /"},
+		{http.MethodGet, "/v1/limits?cgroup=/gone", 404, "no cgroup"},
+		{http.MethodGet, "/v1/limits?cgroup=/odd", 503, "cannot be read"},
 		{http.MethodGet, "/v1/kills/nothing", 404, "no kill"},
 		{http.MethodGet, "/v1/kills/%1b%5b2J%22", 404, "no kill"},
 		{http.MethodGet, "/v1/kills/a/b", 404, "docs/agent.md"},

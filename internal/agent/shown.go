@@ -89,6 +89,14 @@ func (n *node) Series(cgroup string) []oom.Sample {
 	return n.samples.Series(cgroup)
 }
 
+// Limits implements reads.
+func (n *node) Limits(cgroup string) ([]oom.CgroupLimit, error) {
+	if n.cgroups == nil {
+		return nil, errors.New("the memory controller is not within reach of this agent, so it cannot read limits")
+	}
+	return n.cgroups.Limits(cgroup)
+}
+
 // Processes implements reads.
 func (n *node) Processes(limit int) []oom.ProcessUsage {
 	if n.samples == nil {

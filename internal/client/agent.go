@@ -79,6 +79,13 @@ func (a *Agent) Series(ctx context.Context, cgroup string) ([]oom.Sample, error)
 	return series, err
 }
 
+// Limits returns the memory limits of a cgroup and of those above it, the cgroup's own first, as the kernel has them now.
+func (a *Agent) Limits(ctx context.Context, cgroup string) ([]oom.CgroupLimit, error) {
+	var limits []oom.CgroupLimit
+	err := a.c.call(ctx, get("/v1/limits", url.Values{"cgroup": {cgroup}}), &limits)
+	return limits, err
+}
+
 // Processes returns the processes with the most memory.
 func (a *Agent) Processes(ctx context.Context, limit int) ([]oom.ProcessUsage, error) {
 	var processes []oom.ProcessUsage

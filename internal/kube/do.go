@@ -14,7 +14,8 @@ import (
 
 // Request is for one object.
 type Request struct {
-	// Method is GET; POST, which makes the object; PUT, which replaces it; PATCH, which merges Body into it (RFC 7396); or DELETE.
+	// Method is GET; POST, which makes the object; PUT, which replaces it; PATCH, which merges Body into it (RFC 7396), or does what it
+	// says where it is [Operations]; or DELETE.
 	Method string
 	// Query says of what resource and namespace the object is; its selectors are not used.
 	Query Query
@@ -24,6 +25,18 @@ type Request struct {
 	Body any
 	// DryRun has the server do all but keep the change.
 	DryRun bool
+	// Manager is whose change the server takes it for (metadata.managedFields); "" is by the user agent.
+	Manager string
+}
+
+// Operations are a patch as of RFC 6902: all of them are done, or none.
+type Operations []Operation
+
+// Operation is one of them. Op is add, remove, replace or test.
+type Operation struct {
+	Op    string          `json:"op"`
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value,omitempty"`
 }
 
 // Moment is when a server answered, by its clock and by ours. The server's is told in whole seconds, and is zero where the answer has no Date:
@@ -89,7 +102,7 @@ func do[T any](ctx context.Context, c *Client, r Request) (*T, Moment, error) {
 			setBody(request, body)
 			request.Header.Set("Content-Type", "application/json")
 			if r.Method == http.MethodPatch {
-				request.Header.Set("Content-Type", "application/merge-patch+json")
+				request.Header.Set("Content-Type", r.patchType())
 			}
 		}
 		m.Sent = time.Now()
@@ -161,10 +174,21 @@ func (r Request) path() string {
 }
 
 func (r Request) params() url.Values {
+	values := url.Values{}
 	if r.DryRun {
-		return url.Values{"dryRun": {"All"}}
+		values.Set("dryRun", "All")
 	}
-	return nil
+	if r.Manager != "" {
+		values.Set("fieldManager", r.Manager)
+	}
+	return values
+}
+
+func (r Request) patchType() string {
+	if _, ok := r.Body.(Operations); ok {
+		return "application/json-patch+json"
+	}
+	return "application/merge-patch+json"
 }
 
 // setBody gives a request a body that it can be sent with again.

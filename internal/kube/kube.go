@@ -105,15 +105,20 @@ type Resource struct {
 
 // The resources that this project uses.
 var (
-	Pods        = Resource{"", "v1", "pods"}
-	Nodes       = Resource{"", "v1", "nodes"}
-	Events      = Resource{"", "v1", "events"}
-	ReplicaSets = Resource{"apps", "v1", "replicasets"}
-	Jobs        = Resource{"batch", "v1", "jobs"}
-	DaemonSets  = Resource{"apps", "v1", "daemonsets"}
-	Leases      = Resource{"coordination.k8s.io", "v1", "leases"}
-	Claims      = Resource{"", "v1", "persistentvolumeclaims"}
-	Budgets     = Resource{"policy", "v1", "poddisruptionbudgets"}
+	Pods         = Resource{"", "v1", "pods"}
+	Nodes        = Resource{"", "v1", "nodes"}
+	Events       = Resource{"", "v1", "events"}
+	ReplicaSets  = Resource{"apps", "v1", "replicasets"}
+	Jobs         = Resource{"batch", "v1", "jobs"}
+	DaemonSets   = Resource{"apps", "v1", "daemonsets"}
+	Deployments  = Resource{"apps", "v1", "deployments"}
+	StatefulSets = Resource{"apps", "v1", "statefulsets"}
+	CronJobs     = Resource{"batch", "v1", "cronjobs"}
+	Leases       = Resource{"coordination.k8s.io", "v1", "leases"}
+	Claims       = Resource{"", "v1", "persistentvolumeclaims"}
+	Budgets      = Resource{"policy", "v1", "poddisruptionbudgets"}
+	// SelfReviews are made, not read: the answer says who the server takes us for.
+	SelfReviews = Resource{"authentication.k8s.io", "v1", "selfsubjectreviews"}
 )
 
 // path is where the objects of a namespace are, "" for all; and one of them, if it has a name.

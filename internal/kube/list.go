@@ -19,6 +19,7 @@ const maxPages = 4_000
 // kinds are what objects call themselves. A list calls itself by the same with List behind it.
 var kinds = map[Resource]string{
 	Pods: "Pod", Nodes: "Node", Events: "Event", ReplicaSets: "ReplicaSet", Jobs: "Job", DaemonSets: "DaemonSet", Leases: "Lease",
+	Deployments: "Deployment", StatefulSets: "StatefulSet", CronJobs: "CronJob", SelfReviews: "SelfSubjectReview",
 	Claims: "PersistentVolumeClaim", Budgets: "PodDisruptionBudget", {"storage.k8s.io", "v1", "storageclasses"}: "StorageClass",
 }
 

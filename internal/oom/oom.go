@@ -73,6 +73,13 @@ const (
 	ScopeUnknown   Scope = "unknown"   // nothing that is left tells
 )
 
+// CgroupLimit is the memory limit of one cgroup, as the kernel has it.
+type CgroupLimit struct {
+	Cgroup string `json:"cgroup"`
+	// Bytes is 0 for none.
+	Bytes int64 `json:"bytes"`
+}
+
 // Limit is the limit that fired.
 type Limit struct {
 	Scope Scope `json:"scope"`
