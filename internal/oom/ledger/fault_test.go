@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"stella/internal/journal"
 	"stella/internal/oom"
-	"stella/internal/oom/ledger/journal"
 )
 
 // writeEnv makes the test binary a process that reports kills to the ledger in that directory, and says of each when it is in.

@@ -31,9 +31,9 @@ import (
 	"sync"
 	"time"
 
+	"stella/internal/journal"
 	"stella/internal/oom"
 	"stella/internal/oom/ledger/join"
-	"stella/internal/oom/ledger/journal"
 )
 
 const (

@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"stella/internal/journal"
 	"stella/internal/oom"
 	"stella/internal/oom/ledger/join"
-	"stella/internal/oom/ledger/journal"
 )
 
 // reading lets one read the journal at a time: each needs a segment in memory.

@@ -6,8 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	"stella/internal/journal"
 	"stella/internal/oom/ledger/join"
-	"stella/internal/oom/ledger/journal"
 )
 
 // maxOpen bounds the kills that are held in mind while the journal is read: those that the joiner may want.

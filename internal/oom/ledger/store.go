@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"stella/internal/oom/ledger/journal"
+	"stella/internal/journal"
 )
 
 const (

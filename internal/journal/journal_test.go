@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"stella/internal/oom/ledger/journal"
+	"stella/internal/journal"
 )
 
 // open opens a journal and closes it at the end.

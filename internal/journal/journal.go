@@ -32,7 +32,7 @@ import (
 const (
 	// crcLen is the checksum in hexadecimal digits and a blank.
 	crcLen = 9
-	// MaxRecord bounds a record, in bytes: 64 kills with the longest paths of cgroups, written as JSON.
+	// MaxRecord bounds a record, in bytes: 64 kills with the longest paths of cgroups, written as JSON, which is the most that anybody keeps here.
 	MaxRecord = 8 << 20
 	suffix    = ".jsonl"
 	// lastNumber is more than any journal has begun; the names of those behind it would be longer.
