@@ -72,7 +72,7 @@ func (f *rdevFlags) ask(ctx context.Context, a *app, fn func(context.Context, rd
 	key := a.getenv("STELLA_RDEV_KEY")
 	if f.keyFile != "" {
 		var err error
-		if key, err = readKey(f.keyFile); err != nil {
+		if key, err = client.ReadKey(f.keyFile); err != nil {
 			return fmt.Errorf("--api-key-file: %w", err)
 		}
 	}

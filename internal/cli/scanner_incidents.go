@@ -37,7 +37,7 @@ func newScannerIncidentsList(a *app, f *serverFlags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		incidents, err := service.Incidents(cmd.Context(), time.Duration(last))
+		incidents, err := service.WorkerKills(cmd.Context(), time.Duration(last))
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strings"
@@ -16,12 +15,8 @@ import (
 	"stella/internal/scanner"
 )
 
-const (
-	// maxKeyFile is far more than a key has; a larger file is none.
-	maxKeyFile = 4 << 10
-	// knockTime bounds the look whether somebody listens on this machine's socket.
-	knockTime = time.Second
-)
+// knockTime bounds the look whether somebody listens on this machine's socket.
+const knockTime = time.Second
 
 // serverFlags say which scanner service a command talks to.
 type serverFlags struct {
@@ -91,38 +86,11 @@ func (f *serverFlags) dial(a *app, e endpoint) (*client.Client, error) {
 	key := a.getenv("STELLA_API_KEY")
 	if f.keyFile != "" {
 		var err error
-		if key, err = readKey(f.keyFile); err != nil {
+		if key, err = client.ReadKey(f.keyFile); err != nil {
 			return nil, fmt.Errorf("--api-key-file: %w", err)
 		}
 	}
 	return client.New(client.Options{Address: e.address, Key: key, CAFile: f.caFile, UserAgent: "stella/" + a.version})
-}
-
-// readKey reads a file that holds an API key and belongs to its reader alone.
-func readKey(name string) (string, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s is no regular file", name)
-	case info.Mode().Perm()&0o077 != 0:
-		return "", fmt.Errorf("%s can be used by others (mode %04o); take that away with: chmod 600 %s", name, info.Mode().Perm(), name)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
-	key := strings.TrimSpace(string(text))
-	switch {
-	case err != nil:
-		return "", err
-	case len(text) > maxKeyFile || key == "" || strings.ContainsAny(key, " \t\r\n"):
-		return "", fmt.Errorf("%s holds no API key: that is one word", name)
-	}
-	return key, nil
 }
 
 // knock finds out whether somebody listens on a socket that was only found.

@@ -83,7 +83,11 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, err
 	}
 	req.URL.RawQuery = r.query.Encode()
-	c.headers(req, r)
+	key, err := c.secret()
+	if err != nil {
+		return nil, err
+	}
+	c.headers(req, r, key)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.failed(ctx, err)
@@ -95,7 +99,19 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	return nil, &refusedError{c.refusal(resp), resp.StatusCode, retryAfter(resp.Header.Get("Retry-After"))}
 }
 
-func (c *Client) headers(req *http.Request, r request) {
+// secret is the API key; empty where there is none.
+func (c *Client) secret() (string, error) {
+	if c.key != "" || c.keyFile == "" {
+		return c.key, nil
+	}
+	key, err := ReadKey(c.keyFile)
+	if err != nil {
+		return "", fmt.Errorf("API key for %s: %w", c.address, err)
+	}
+	return key, nil
+}
+
+func (c *Client) headers(req *http.Request, r request, key string) {
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -108,8 +124,8 @@ func (c *Client) headers(req *http.Request, r request) {
 	if r.once != "" {
 		req.Header.Set("Idempotency-Key", r.once)
 	}
-	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
 	}
 	req.Header.Set("User-Agent", c.agent)
 }

@@ -43,6 +43,8 @@ type Options struct {
 	Address string
 	// Key is the API key; empty on a Unix socket, where the server knows the user.
 	Key string
+	// KeyFile has the API key where Key is empty. It is read at each request, so that a new key counts at once.
+	KeyFile string
 	// CAFile has the certificates, in PEM, that may have signed the server's; "" is the system's.
 	CAFile string
 	// UserAgent is sent with each request, such as "stella/1.2".
@@ -59,6 +61,7 @@ type Client struct {
 	base      *url.URL
 	address   string
 	key       string
+	keyFile   string
 	agent     string
 	away      func(error)
 	peer      peer
@@ -87,7 +90,7 @@ func dial(o Options, p peer) (*Client, error) {
 	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, badAddress(o.Address, p)
 	}
-	c := &Client{key: o.Key, agent: o.UserAgent, away: o.Away, address: o.Address, peer: p}
+	c := &Client{key: o.Key, keyFile: o.KeyFile, agent: o.UserAgent, away: o.Away, address: o.Address, peer: p}
 	c.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,

@@ -95,11 +95,11 @@ func (c *Client) Stats(ctx context.Context, last time.Duration) (scanner.Stats, 
 	return stats, err
 }
 
-// Incidents returns the OOM kills of the time that has just passed, newest first; 0 is all that are kept.
-func (c *Client) Incidents(ctx context.Context, last time.Duration) ([]scanner.Incident, error) {
-	var incidents []scanner.Incident
-	err := c.call(ctx, get("/v1/incidents", lastQuery(last)), &incidents)
-	return incidents, err
+// WorkerKills returns the OOM kills of workers of the time that has just passed, newest first; 0 is all that are kept.
+func (c *Client) WorkerKills(ctx context.Context, last time.Duration) ([]scanner.Incident, error) {
+	var kills []scanner.Incident
+	err := c.call(ctx, get("/v1/workers/kills", lastQuery(last)), &kills)
+	return kills, err
 }
 
 // Doctor runs the server's checks with these IDs, or below them; none is all.

@@ -21,7 +21,7 @@ var mark = regexp.MustCompile(`storm-\d+`)
 
 // check asserts that all is right, and returns what was too slow.
 func (s *storm) check() (slow error) {
-	incidents, err := s.Incidents(s.Context(), 0)
+	incidents, err := s.WorkerKills(s.Context(), 0)
 	s.must(err)
 	if len(incidents) != workers {
 		s.Errorf("%d incidents; want %d", len(incidents), workers)
