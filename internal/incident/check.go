@@ -51,6 +51,9 @@ func (e *Event) Check(now time.Time) error {
 	if e.Kills < 0 || e.Peak < 0 || e.Limit != nil && e.Limit.Bytes < 0 {
 		return fmt.Errorf("kills, peak and limit are not negative")
 	}
+	if e.Replaces != "" && (e.Kind != Killed || !ValidID(e.Replaces)) {
+		return fmt.Errorf("replaces: only an event %q replaces another, by its ID", Killed)
+	}
 	if math.IsNaN(e.Confidence) || e.Confidence < 0 || e.Confidence > 1 {
 		return fmt.Errorf("confidence: %v is not from 0 to 1", e.Confidence)
 	}

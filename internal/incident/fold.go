@@ -17,7 +17,7 @@ func Sort(events []Event) {
 func Fold(events []Event) (in Incident, ok bool) {
 	events = slices.Clone(events)
 	Sort(events)
-	seen := map[string]bool{}
+	seen := replaced(events)
 	for _, e := range events {
 		if seen[e.ID] {
 			continue
@@ -28,7 +28,21 @@ func Fold(events []Event) (in Incident, ok bool) {
 	return in, in.Events > 0
 }
 
-// With is the incident after one more event, which it does not have yet and which is its newest.
+// replaced are the IDs of kills that others correct.
+func replaced(events []Event) map[string]bool {
+	gone, kills := map[string]bool{}, map[string]bool{}
+	for _, e := range events {
+		kills[e.ID] = kills[e.ID] || e.Kind == Killed
+	}
+	for _, e := range events {
+		if e.Kind == Killed && e.Replaces != e.ID && kills[e.Replaces] {
+			gone[e.Replaces] = true
+		}
+	}
+	return gone
+}
+
+// With is the incident after one more event, which it does not have yet, which is its newest, and which replaces none.
 func (in Incident) With(e Event) Incident {
 	if in.Events == 0 {
 		in = Incident{ID: e.Incident, State: Open, Opened: e.Time, Limit: Limit{Scope: "unknown"}}
@@ -66,7 +80,14 @@ func (in Incident) With(e Event) Incident {
 
 // killed counts kills. One after a remedy says that it did not hold.
 func (in Incident) killed(e Event) Incident {
-	in.Kills += max(e.Kills, 1)
+	n := e.Kills
+	if n == 0 && e.Replaces == "" {
+		n = 1
+	}
+	if n == 0 {
+		return in
+	}
+	in.Kills += n
 	if in.First.IsZero() {
 		in.First = e.Time
 	}

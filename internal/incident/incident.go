@@ -118,8 +118,11 @@ type Event struct {
 	Source  Source   `json:"source,omitempty"`
 	Subject *Subject `json:"subject,omitempty"`
 	Limit   *Limit   `json:"limit,omitempty"`
-	// Kills is how many processes a [Killed] is about.
+	// Kills is how many processes a [Killed] is about; 0 is one, or none in one that replaces another.
 	Kills int64 `json:"kills,omitempty"`
+	// Replaces is of a [Killed]: the ID of an earlier one of the same incident that this one corrects, and that counts no more. What a source knows of a kill can
+	// change for minutes, as when the kernel's line comes after the counter.
+	Replaces string `json:"replaces,omitempty"`
 	// Peak is the most memory in bytes that the event tells of; 0 is none.
 	Peak int64 `json:"peak,omitempty"`
 	// Cause and Confidence are of [Explained].
@@ -127,6 +130,19 @@ type Event struct {
 	Confidence float64 `json:"confidence,omitempty"`
 	// Data is what the event was taken from, as the program has it that told of it.
 	Data json.RawMessage `json:"data,omitempty"`
+}
+
+// Sample is the memory of the subject at one moment, in bytes; what is not known is 0. The data of a [Sampled] are some of them, in the order of their times.
+type Sample struct {
+	Time       time.Time `json:"t"`
+	Usage      int64     `json:"usage,omitempty"`
+	WorkingSet int64     `json:"ws,omitempty"`
+	// Limit is the least that holds; 0 is none.
+	Limit  int64 `json:"limit,omitempty"`
+	Anon   int64 `json:"anon,omitempty"`
+	File   int64 `json:"file,omitempty"`
+	Shmem  int64 `json:"shmem,omitempty"`
+	Kernel int64 `json:"kernel,omitempty"` // with what connections use
 }
 
 // Incident is what the events make of it.

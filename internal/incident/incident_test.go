@@ -74,6 +74,25 @@ func TestFoldIsOrderIndependent(t *testing.T) {
 	}
 }
 
+// A source corrects what it told of a kill, also more than once, and whatever comes first.
+func TestReplaced(t *testing.T) {
+	events := timeline(Opened, Killed, Killed, Killed, Killed)
+	events[3].Replaces, events[3].Kills = events[1].ID, 7
+	events[4].Replaces, events[4].Kills = events[2].ID, 0 // it was none
+	for range 50 {
+		rand.Shuffle(len(events), func(i, j int) { events[i], events[j] = events[j], events[i] })
+		if in, _ := Fold(events); in.Kills != 7 || in.First != began.Add(3*time.Minute) || in.Last != in.First || in.Events != 3 {
+			t.Fatalf("%+v", in)
+		}
+	}
+	more := timeline(Opened, Killed, Killed, Noted)
+	more[2].Replaces = more[2].ID
+	more[3].Replaces = more[1].ID // says nothing: it is no kill
+	if in, _ := Fold(more); in.Kills != 4 || in.Events != 4 {
+		t.Errorf("%+v", in)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	good := timeline(Kinds...)
 	for i := range good {
@@ -94,6 +113,7 @@ func TestCheck(t *testing.T) {
 		"65537 bytes":  func(e *Event) { e.Data = []byte(`"` + strings.Repeat("x", MaxData-1) + `"`) },
 		"text":         func(e *Event) { e.Text = strings.Repeat("x", MaxText+1) },
 		"UTF-8":        func(e *Event) { e.Actor = "\xff" },
+		"replaces":    func(e *Event) { e.Replaces = e.ID },
 		"a name has":   func(e *Event) { e.Subject.Cgroup = strings.Repeat("x", MaxName+1) },
 	} {
 		e := timeline(Opened)[0]
