@@ -13,16 +13,21 @@ func Sort(events []Event) {
 	})
 }
 
-// Fold makes an incident of its events, in any order and any of them more than once. It sorts a copy. Of no events there is none: ok is false.
-func Fold(events []Event) (in Incident, ok bool) {
+// Timeline is a sorted copy of events that came in any order and any of them more than once: each once, without the kills that others replace.
+func Timeline(events []Event) []Event {
 	events = slices.Clone(events)
 	Sort(events)
 	seen := replaced(events)
-	for _, e := range events {
-		if seen[e.ID] {
-			continue
-		}
+	return slices.DeleteFunc(events, func(e Event) bool {
+		known := seen[e.ID]
 		seen[e.ID] = true
+		return known
+	})
+}
+
+// Fold makes an incident of its events, in any order and any of them more than once. Of no events there is none: ok is false.
+func Fold(events []Event) (in Incident, ok bool) {
+	for _, e := range Timeline(events) {
 		in = in.With(e)
 	}
 	return in, in.Events > 0

@@ -113,7 +113,7 @@ func TestCheck(t *testing.T) {
 		"65537 bytes":  func(e *Event) { e.Data = []byte(`"` + strings.Repeat("x", MaxData-1) + `"`) },
 		"text":         func(e *Event) { e.Text = strings.Repeat("x", MaxText+1) },
 		"UTF-8":        func(e *Event) { e.Actor = "\xff" },
-		"replaces":    func(e *Event) { e.Replaces = e.ID },
+		"replaces":     func(e *Event) { e.Replaces = e.ID },
 		"a name has":   func(e *Event) { e.Subject.Cgroup = strings.Repeat("x", MaxName+1) },
 	} {
 		e := timeline(Opened)[0]
