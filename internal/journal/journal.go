@@ -55,7 +55,7 @@ type Segment struct {
 }
 
 // Journal is open for writing. It is used by one goroutine at a time, but for
-// [Read] and what [Journal.Syncer] returns.
+// [Read], [Journal.First], [Journal.Scan] and what [Journal.Syncer] returns.
 type Journal struct {
 	dir      string
 	lock     *os.File
