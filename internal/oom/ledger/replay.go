@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"stella/internal/journal"
 	"stella/internal/oom"
-	"stella/internal/oom/ledger/journal"
 )
 
 // unsynced is more versions than a ledger writes between two syncs. After a loss of power so many of the newest may be gone, and others have their numbers.

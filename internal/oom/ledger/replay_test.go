@@ -47,7 +47,7 @@ func TestReplay(t *testing.T) {
 			l = open(t, dir, o)
 		}
 	}
-	if n := len(l.store.journal.Segments()); n < 4 || len(want) < 2*kills-100 {
+	if n := len(l.store.journal.Segments()); n < 3 || len(want) < 2*kills-100 {
 		t.Fatalf("%d segments, %d versions: this test shows too little", n, len(want))
 	}
 	for _, i := range []int{0, 1, len(want) / 3, len(want) - maxEvents - 7, len(want) - 2} {
