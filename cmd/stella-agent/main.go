@@ -48,6 +48,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, getenv fu
 	flags.BoolVar(&o.NoKubernetes, "no-kubernetes", false, "ask no Kubernetes API")
 	flags.StringVar(&o.BPFDir, "bpf-dir", "", "`directory` of the bpf file system, where what notes victims in the kernel is kept (default sys/fs/bpf below --root)")
 	flags.BoolVar(&o.NoBPF, "no-bpf", false, "keep no program in the kernel that notes victims, and remove the one that is there")
+	flags.StringVar(&o.Inspect, "inspect", "", "`file` with cgroups that may be asked for gauges and heap profiles, each line CGROUP metrics|pprof URL; pods say so by annotations")
+	flags.DurationVar(&o.InspectEvery, "inspect-every", 0, "how often gauges are read (default 30s)")
 	log, code, ok := m.Parse(&flags, args)
 	if !ok {
 		return code

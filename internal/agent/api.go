@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -41,6 +42,10 @@ type reads interface {
 	Series(cgroup string) []oom.Sample
 	// Limits reads the limits of a cgroup and of those above it, now.
 	Limits(cgroup string) ([]oom.CgroupLimit, error)
+	Gauges(cgroup string) []oom.Gauge
+	Heaps(cgroup string) []oom.Heap
+	// OpenHeap opens a heap profile; fs.ErrNotExist is that there is none.
+	OpenHeap(id string) (io.ReadCloser, error)
 	Processes(limit int) []oom.ProcessUsage
 	Node() oom.NodeUsage
 	Status() oom.AgentStatus
@@ -62,8 +67,11 @@ func newAPI(from reads, log *slog.Logger, closing <-chan struct{}) *http.Server 
 	mux.HandleFunc("GET /v1/kills/events", a.events)
 	mux.HandleFunc("GET /v1/kills/{id}", a.kill)
 	mux.HandleFunc("GET /v1/containers", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, list(a.from.Usage())) })
-	mux.HandleFunc("GET /v1/series", a.series)
 	mux.HandleFunc("GET /v1/limits", a.limits)
+	mux.HandleFunc("GET /v1/series", a.ofCgroup(func(cgroup string) any { return list(a.from.Series(cgroup)) }))
+	mux.HandleFunc("GET /v1/gauges", a.ofCgroup(func(cgroup string) any { return list(a.from.Gauges(cgroup)) }))
+	mux.HandleFunc("GET /v1/heaps", a.ofCgroup(func(cgroup string) any { return list(a.from.Heaps(cgroup)) }))
+	mux.HandleFunc("GET /v1/heaps/{id}", a.heap)
 	mux.HandleFunc("GET /v1/processes", a.processes)
 	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Node()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Status()) })
@@ -106,12 +114,6 @@ func (a *api) kill(w http.ResponseWriter, r *http.Request) {
 	a.answer(w, k)
 }
 
-func (a *api) series(w http.ResponseWriter, r *http.Request) {
-	if cgroup, ok := cgroupOf(w, r); ok {
-		a.answer(w, list(a.from.Series(cgroup)))
-	}
-}
-
 // limits answers with what the kernel has at this moment, which for who changed a limit is the only proof.
 func (a *api) limits(w http.ResponseWriter, r *http.Request) {
 	cgroup, ok := cgroupOf(w, r)
@@ -137,6 +139,35 @@ func cgroupOf(w http.ResponseWriter, r *http.Request) (string, bool) {
 		return "", false
 	}
 	return cgroup, true
+}
+
+// ofCgroup answers with what there is of the cgroup that is asked for.
+func (a *api) ofCgroup(of func(cgroup string) any) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if cgroup, ok := cgroupOf(w, r); ok {
+			a.answer(w, of(cgroup))
+		}
+	}
+}
+
+// heap sends a heap profile as the program wrote it.
+func (a *api) heap(w http.ResponseWriter, r *http.Request) {
+	profile, err := a.from.OpenHeap(r.PathValue("id"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no heap profile %q; it may have been dropped for newer ones", r.PathValue("id")))
+		return
+	case err != nil:
+		a.log.Error("a heap profile cannot be read", "error", err)
+		refuse(w, http.StatusInternalServerError, "the heap profile cannot be read; the agent's log says why")
+		return
+	}
+	defer profile.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if _, err := io.Copy(w, profile); err != nil {
+		a.log.Debug("a heap profile was not taken", "error", err)
+	}
 }
 
 func (a *api) processes(w http.ResponseWriter, r *http.Request) {

@@ -42,6 +42,23 @@ func (s *shown) Limits(cgroup string) ([]oom.CgroupLimit, error) {
 	}
 	return []oom.CgroupLimit{{Cgroup: cgroup, Bytes: 64 << 20}}, nil
 }
+func (s *shown) Gauges(cgroup string) []oom.Gauge {
+	s.asked = append(s.asked, cgroup)
+	return []oom.Gauge{{Name: "open", Points: []oom.GaugePoint{{Value: 7}}}}
+}
+func (s *shown) Heaps(cgroup string) []oom.Heap {
+	s.asked = append(s.asked, cgroup)
+	return []oom.Heap{{ID: "h1"}}
+}
+func (s *shown) OpenHeap(id string) (io.ReadCloser, error) {
+	switch id {
+	case "h1":
+		return io.NopCloser(strings.NewReader("a profile")), nil
+	case "h2":
+		return nil, errors.New("the disk is broken")
+	}
+	return nil, fs.ErrNotExist
+}
 func (s *shown) Processes(limit int) []oom.ProcessUsage {
 	s.asked = append(s.asked, fmt.Sprint(limit))
 	return nil
@@ -113,6 +130,8 @@ func TestAnswers(t *testing.T) {
 		"/v1/processes?limit=7":   "[]",
 		"/v1/series?cgroup=/a%0a": "[]",
 		"/v1/limits?cgroup=/a/b":  `[{"cgroup":"/a/b","bytes":67108864}]`,
+		"/v1/gauges?cgroup=/g":    `"name":"open"`,
+		"/v1/heaps?cgroup=/h":     `"id":"h1"`,
 		"/v1/node":                `"name":"n1"`,
 		"/v1/status":              `"node":"n1"`,
 	} {

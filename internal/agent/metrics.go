@@ -81,11 +81,14 @@ var (
 	due          = desc("stella_oom_forecast_warning", "1 where that is so near, and so sure, that it is a warning, 0 where it is not yet.", "container", "id", "namespace", "pod")
 	warnings     = desc("stella_oom_warnings_total", "Warnings that a container is about to reach its memory limit.")
 	containers   = desc("stella_agent_containers", "Containers that are sampled.")
+	targets      = desc("stella_inspect_targets", "Containers, and cgroups of --inspect, that are asked about themselves.")
+	asked        = desc("stella_inspect_requests_total", "Requests to applications for gauges (metrics) and heap profiles (pprof), by how they went: ok or failed.", "kind", "result")
+	heapBytes    = desc("stella_inspect_heap_bytes", "What heap profiles take on disk.")
 )
 
 // Describe implements prometheus.Collector.
 func (*states) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{events, kills, unattributed, lostRecords, dropped, ledgerBytes, ledgerUp, witnessUp, forecast, due, warnings, containers} {
+	for _, d := range []*prometheus.Desc{events, kills, unattributed, lostRecords, dropped, ledgerBytes, ledgerUp, witnessUp, forecast, due, warnings, containers, targets, asked, heapBytes} {
 		c <- d
 	}
 }
@@ -114,6 +117,13 @@ func (s *states) Collect(c chan<- prometheus.Metric) {
 	set(containers, prometheus.GaugeValue, float64(st.Containers))
 	s.forecasts(time.Now(), set)
 	set(warnings, prometheus.CounterValue, float64(s.from.Warnings()))
+	in := st.Inspect
+	set(targets, prometheus.GaugeValue, float64(in.Targets))
+	set(heapBytes, prometheus.GaugeValue, float64(in.HeapBytes))
+	set(asked, prometheus.CounterValue, float64(in.Metrics), "metrics", "ok")
+	set(asked, prometheus.CounterValue, float64(in.MetricsFailed), "metrics", "failed")
+	set(asked, prometheus.CounterValue, float64(in.Heaps), "pprof", "ok")
+	set(asked, prometheus.CounterValue, float64(in.HeapsFailed), "pprof", "failed")
 }
 
 // events gives the series of container_oom_events_total. A container has one, with zero, before

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"stella/internal/agent/inspect"
 	"stella/internal/kube"
 	"stella/internal/oom"
 	"stella/internal/oom/counters"
@@ -40,6 +41,7 @@ type node struct {
 	cgroups  *tree.Hierarchy
 	counters *counters.Counters
 	samples  *samples.Sampler
+	inspect  *inspect.Inspector
 	kube     *kube.Client // nil without Kubernetes
 	victims  *victims.Victims
 	outlooks *outlooks
@@ -103,7 +105,7 @@ func connect(o Options) (*kube.Client, error) {
 	return kube.New(config, "stella-agent/"+o.Version), nil
 }
 
-// openCounts opens the counters and the sampler.
+// openCounts opens the counters, the sampler, and what asks applications.
 func (n *node) openCounts() (err error) {
 	n.counters, err = counters.New(counters.Options{
 		Hierarchy: *n.cgroups, Proc: n.below("proc"), Baseline: n.ledger.Baseline, Node: n.ledger.NodeBaseline, Log: n.log,
@@ -114,7 +116,14 @@ func (n *node) openCounts() (err error) {
 	n.samples, err = samples.New(samples.Options{
 		Root: n.o.Root, Proc: n.below("proc"), Hierarchy: *n.cgroups, Log: n.log, Wanted: wanted,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	n.inspect = inspect.New(inspect.Options{
+		Dir: filepath.Join(n.o.StateDir, "heaps"), File: n.o.targets, Every: n.o.InspectEvery, Boot: n.boot, Version: n.o.Version,
+		Containers: n.Each, Newest: n.samples.Newest, Main: n.samples.Main, Log: n.log,
+	})
+	return nil
 }
 
 // wanted chooses the cgroups that are sampled as one: containers with all that is in them,
@@ -221,6 +230,7 @@ func (n *node) run(ctx context.Context) error {
 	work.Go(func() error { return ended(ctx, n.owners.Run(ctx)) })
 	if n.cgroups != nil {
 		work.Go(func() error { return ended(ctx, n.samples.Run(ctx)) })
+		work.Go(func() error { return ended(ctx, n.inspect.Run(ctx)) })
 		work.Go(func() error { return ended(ctx, n.count(ctx)) })
 		work.Go(func() error {
 			n.outlooks.run(ctx)

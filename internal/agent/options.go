@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"stella/internal/agent/inspect"
 	"stella/internal/bytesize"
 	"stella/internal/listen"
 	"stella/internal/oom/ledger"
@@ -19,6 +21,9 @@ const (
 	stateOff    = "off"
 	stateFailed = "failed"
 )
+
+// inspectEvery is how often gauges are read unless somebody says otherwise: as often as Prometheus does as a rule.
+const inspectEvery = 30 * time.Second
 
 // Options are all that an agent takes from its surroundings. [Options.Validate] fills in defaults.
 type Options struct {
@@ -49,10 +54,15 @@ type Options struct {
 	// sys/fs/bpf below Root. NoBPF takes none, and removes what is there.
 	BPFDir string
 	NoBPF  bool
+	// Inspect is a file with cgroups that may be asked for gauges and heap profiles, see [inspect.ReadFile]; pods say so themselves. Empty is none.
+	Inspect string
+	// InspectEvery is how often gauges are read; 0 is half a minute.
+	InspectEvery time.Duration
 
 	Log *slog.Logger
 
-	token string
+	token   string
+	targets []inspect.Target
 }
 
 // Validate finds what is wrong, and fills in what is empty.
@@ -84,6 +94,14 @@ func (o *Options) Validate() (err error) {
 	}
 	if o.MaxAge < 0 {
 		return fmt.Errorf("--max-age %s: write a positive time, such as 744h", o.MaxAge)
+	}
+	if o.Inspect != "" {
+		if o.targets, err = inspect.ReadFile(o.Inspect); err != nil {
+			return fmt.Errorf("--inspect: %w", err)
+		}
+	}
+	if o.InspectEvery = cmp.Or(o.InspectEvery, inspectEvery); o.InspectEvery < time.Second {
+		return fmt.Errorf("--inspect-every %s: write a second or more, such as 30s", o.InspectEvery)
 	}
 	if o.NoKubernetes && o.Kubeconfig != "" {
 		return errors.New("--kubeconfig and --no-kubernetes exclude each other")

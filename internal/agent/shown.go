@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
+	"io/fs"
 	"time"
 
 	"stella/internal/explain"
@@ -97,6 +99,30 @@ func (n *node) Limits(cgroup string) ([]oom.CgroupLimit, error) {
 	return n.cgroups.Limits(cgroup)
 }
 
+// Gauges implements reads.
+func (n *node) Gauges(cgroup string) []oom.Gauge {
+	if n.inspect == nil {
+		return nil
+	}
+	return n.inspect.Gauges(cgroup)
+}
+
+// Heaps implements reads.
+func (n *node) Heaps(cgroup string) []oom.Heap {
+	if n.inspect == nil {
+		return nil
+	}
+	return n.inspect.Heaps(cgroup)
+}
+
+// OpenHeap implements reads.
+func (n *node) OpenHeap(id string) (io.ReadCloser, error) {
+	if n.inspect == nil {
+		return nil, fs.ErrNotExist
+	}
+	return n.inspect.OpenHeap(id)
+}
+
 // Processes implements reads.
 func (n *node) Processes(limit int) []oom.ProcessUsage {
 	if n.samples == nil {
@@ -138,7 +164,7 @@ func (n *node) Status() oom.AgentStatus {
 		Witnesses: n.witnesses.list(), Ledger: n.ledger.Status(),
 	}
 	if n.samples != nil {
-		s.Containers = n.samples.Status().Containers
+		s.Containers, s.Inspect = n.samples.Status().Containers, n.inspect.Status()
 		now := n.counters.Report()
 		for i, w := range s.Witnesses {
 			if w.Name == now.Name && w.State == stateOK {

@@ -101,6 +101,9 @@ func (n *node) followKubernetes(ctx context.Context, work *errgroup.Group) {
 	work.Go(func() error {
 		return ended(ctx, kube.Watch(ctx, n.kube, owner.PodsOn(n.o.Node), func(e kube.Event[kube.Pod]) error {
 			n.owners.Pod(e)
+			if n.inspect != nil {
+				n.inspect.Pod(e)
+			}
 			if e.Change == kube.Put {
 				for _, notice := range told.Pod(e.Object) {
 					n.ledger.Notice(notice)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -84,6 +85,25 @@ func (a *Agent) Limits(ctx context.Context, cgroup string) ([]oom.CgroupLimit, e
 	var limits []oom.CgroupLimit
 	err := a.c.call(ctx, get("/v1/limits", url.Values{"cgroup": {cgroup}}), &limits)
 	return limits, err
+}
+
+// Gauges returns what the agent read of the metrics of the application in a cgroup.
+func (a *Agent) Gauges(ctx context.Context, cgroup string) ([]oom.Gauge, error) {
+	var gauges []oom.Gauge
+	err := a.c.call(ctx, get("/v1/gauges", url.Values{"cgroup": {cgroup}}), &gauges)
+	return gauges, err
+}
+
+// Heaps returns the heap profiles that the agent took of a cgroup, the oldest first.
+func (a *Agent) Heaps(ctx context.Context, cgroup string) ([]oom.Heap, error) {
+	var heaps []oom.Heap
+	err := a.c.call(ctx, get("/v1/heaps", url.Values{"cgroup": {cgroup}}), &heaps)
+	return heaps, err
+}
+
+// Heap gives a heap profile to fn, as the program wrote it.
+func (a *Agent) Heap(ctx context.Context, id string, fn func(io.Reader) error) error {
+	return a.c.read(ctx, get("/v1/heaps/"+url.PathEscape(id), nil), fn)
 }
 
 // Processes returns the processes with the most memory.

@@ -26,10 +26,10 @@ func TestDo(t *testing.T) {
 		request Request
 		want    string // method, URL, media types, body
 	}{
-		"get":    {Request{Method: "GET", Name: "l"}, "GET /apis/coordination.k8s.io/v1/namespaces/n/leases/l application/json "},
-		"make":   {Request{Method: "POST", Body: body}, `POST /apis/coordination.k8s.io/v1/namespaces/n/leases application/json application/json{"a":"b"}`},
-		"put":    {Request{Method: "PUT", Name: "l", Body: body, DryRun: true}, `PUT /apis/coordination.k8s.io/v1/namespaces/n/leases/l?dryRun=All application/json application/json{"a":"b"}`},
-		"patch":  {Request{Method: "PATCH", Name: "l", Body: body}, `PATCH /apis/coordination.k8s.io/v1/namespaces/n/leases/l application/json application/merge-patch+json{"a":"b"}`},
+		"get":   {Request{Method: "GET", Name: "l"}, "GET /apis/coordination.k8s.io/v1/namespaces/n/leases/l application/json "},
+		"make":  {Request{Method: "POST", Body: body}, `POST /apis/coordination.k8s.io/v1/namespaces/n/leases application/json application/json{"a":"b"}`},
+		"put":   {Request{Method: "PUT", Name: "l", Body: body, DryRun: true}, `PUT /apis/coordination.k8s.io/v1/namespaces/n/leases/l?dryRun=All application/json application/json{"a":"b"}`},
+		"patch": {Request{Method: "PATCH", Name: "l", Body: body}, `PATCH /apis/coordination.k8s.io/v1/namespaces/n/leases/l application/json application/merge-patch+json{"a":"b"}`},
 		"operations": {
 			Request{Method: "PATCH", Name: "l", Body: Operations{{"test", "/a", []byte(`"b"`)}, {Op: "remove", Path: "/a"}}, Manager: "stella", DryRun: true},
 			`PATCH /apis/coordination.k8s.io/v1/namespaces/n/leases/l?dryRun=All&fieldManager=stella application/json application/json-patch+json[{"op":"test","path":"/a","value":"b"},{"op":"remove","path":"/a"}]`,

@@ -61,9 +61,16 @@ type PodSpec struct {
 
 // ContainerSpec is one container that was asked for.
 type ContainerSpec struct {
-	Name      string    `json:"name"`
-	Image     string    `json:"image"`
-	Resources Resources `json:"resources"`
+	Name      string          `json:"name"`
+	Image     string          `json:"image"`
+	Resources Resources       `json:"resources"`
+	Ports     []ContainerPort `json:"ports"`
+}
+
+// ContainerPort is one that a container says it listens on.
+type ContainerPort struct {
+	Port     int    `json:"containerPort"`
+	Protocol string `json:"protocol"` // "" is TCP
 }
 
 // Resources are what a container asks for.
@@ -82,6 +89,7 @@ type PodStatus struct {
 	Phase          string            `json:"phase"`
 	QoS            string            `json:"qosClass"`
 	Reason         string            `json:"reason"`
+	IP             string            `json:"podIP"`
 	InitContainers []ContainerStatus `json:"initContainerStatuses"`
 	Containers     []ContainerStatus `json:"containerStatuses"`
 	Ephemeral      []ContainerStatus `json:"ephemeralContainerStatuses"`

@@ -128,6 +128,50 @@ type LedgerStatus struct {
 	Fault string `json:"fault,omitempty"`
 }
 
+// Gauge is one of an application's own metrics, as it was read from it: the sum over its labels.
+type Gauge struct {
+	Name   string       `json:"name"`
+	Points []GaugePoint `json:"points"`
+}
+
+// GaugePoint is a value at a time. It is finite.
+type GaugePoint struct {
+	Time  time.Time `json:"time"`
+	Value float64   `json:"value"`
+}
+
+// MaxHeap bounds one heap profile, in bytes as it is stored. A program with 100,000 places that allocate has some 3 MiB.
+const MaxHeap = 8 << 20
+
+// Heap is a heap profile that the agent took of a program.
+type Heap struct {
+	ID        string    `json:"id"`
+	Time      time.Time `json:"time"`
+	Cgroup    string    `json:"cgroup"`
+	Container Container `json:"container,omitzero"`
+	// Life tells the processes of one cgroup apart: profiles of the same life are of the same process.
+	Life string `json:"life"`
+	// Reason is baseline, 80% or 95%: of the limit, in its working set.
+	Reason     string `json:"reason"`
+	WorkingSet int64  `json:"working_set"`
+	Limit      int64  `json:"limit"` // 0 is none
+	// Bytes is what the profile takes on disk.
+	Bytes int64 `json:"bytes"`
+}
+
+// InspectStatus counts what an agent asked of applications.
+type InspectStatus struct {
+	// Targets are cgroups that it asks now.
+	Targets int `json:"targets"`
+	// Metrics and Heaps were read since the agent began, the others could not be.
+	Metrics       int64 `json:"metrics"`
+	MetricsFailed int64 `json:"metrics_failed"`
+	Heaps         int64 `json:"heaps"`
+	HeapsFailed   int64 `json:"heaps_failed"`
+	// HeapBytes is what all heap profiles take on disk.
+	HeapBytes int64 `json:"heap_bytes"`
+}
+
 // AgentStatus is what an agent says of itself.
 type AgentStatus struct {
 	Version    string          `json:"version"`
@@ -137,6 +181,7 @@ type AgentStatus struct {
 	Containers int             `json:"containers"`
 	Witnesses  []WitnessReport `json:"witnesses"`
 	Ledger     LedgerStatus    `json:"ledger"`
+	Inspect    InspectStatus   `json:"inspect"`
 	Resident   int64           `json:"resident"` // of the agent itself, in bytes
 }
 

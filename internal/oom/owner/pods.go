@@ -100,6 +100,7 @@ func (p *pods) put(from *kube.Pod, gone bool) (uid string, known *pod) {
 	known.specs, known.names = map[string]kube.ContainerSpec{}, map[string]string{}
 	for _, list := range [][]kube.ContainerSpec{from.Spec.InitContainers, from.Spec.Containers, from.Spec.Ephemeral} {
 		for _, c := range list[:min(len(list), maxContainers)] {
+			c.Ports = nil
 			known.specs[c.Name] = c
 		}
 	}

@@ -68,6 +68,21 @@ func (s *Sampler) usage(g *group) (oom.Usage, bool) {
 	return u, true
 }
 
+// Newest is the newest sample of a container that is there. It costs little, however many there are.
+func (s *Sampler) Newest(cgroup string) (oom.Sample, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.paths[cgroup]
+	if g == nil || g.container == nil || !g.container.gone.IsZero() {
+		return oom.Sample{}, false
+	}
+	last, ok := g.container.history.last()
+	if !ok {
+		return oom.Sample{}, false
+	}
+	return last.export(), true
+}
+
 // Series are the samples of a container, the oldest first: of every second at last, and the further
 // apart the older they are. Where the same path was used by several, one after the other, it
 // has all that are kept. Nil is a container that is not known.
