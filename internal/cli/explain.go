@@ -70,33 +70,47 @@ func (c *explainCommand) run(cmd *cobra.Command, args []string) error {
 // input asks the agent for what it knows of the thing that a name means.
 func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (explain.Input, error) {
 	in := explain.Input{Now: now}
-	cgroup, err := c.find(ctx, agent, name, &in)
+	usage, err := agent.Usage(ctx)
+	if err != nil {
+		return in, err
+	}
+	cgroup, err := c.find(ctx, agent, name, usage, &in)
 	if err != nil {
 		return in, err
 	}
 	begin := now.Add(-time.Duration(c.since))
-	samples, err := agent.Series(ctx, cgroup)
+	cgroups, err := c.history(ctx, agent, cgroup, usage, &in)
 	if err != nil {
 		return in, err
 	}
-	in.Samples = slices.DeleteFunc(samples, func(s oom.Sample) bool { return s.Time.Before(begin) })
+	in.Samples = slices.DeleteFunc(in.Samples, func(s oom.Sample) bool { return s.Time.Before(begin) })
 	kills, err := agent.Kills(ctx, oom.Filter{Since: begin, Limit: maxExplained})
 	if err != nil {
 		return in, err
 	}
 	for _, k := range kills {
 		asked := slices.ContainsFunc(in.Kills, func(known oom.Kill) bool { return known.ID == k.ID })
-		if !asked && (within(k.Cgroup, cgroup) || k.Limit.Scope == oom.ScopeNode) {
+		ours := slices.ContainsFunc(cgroups, func(of string) bool { return within(k.Cgroup, of) })
+		if !asked && (ours || k.Limit.Scope == oom.ScopeNode) {
 			in.Kills = append(in.Kills, k)
 		}
 	}
-	return in, nil
+	if at := nodeKill(in.Kills); !at.IsZero() {
+		in.Neighbours, err = near(ctx, agent, usage, cgroups, at)
+	}
+	return in, err
 }
 
 // find finds the cgroup that a name means, and what is known with it.
-func (c *explainCommand) find(ctx context.Context, agent *client.Agent, name string, in *explain.Input) (cgroup string, err error) {
+func (c *explainCommand) find(ctx context.Context, agent *client.Agent, name string, usage []oom.Usage, in *explain.Input) (cgroup string, err error) {
 	if strings.HasPrefix(name, "/") {
-		return path.Clean(name), nil
+		cgroup = path.Clean(name)
+		for i := range usage {
+			if usage[i].Cgroup == cgroup {
+				in.Container = usage[i].Container
+			}
+		}
+		return cgroup, nil
 	}
 	kill, err := agent.Kill(ctx, name)
 	switch {
@@ -109,15 +123,11 @@ func (c *explainCommand) find(ctx context.Context, agent *client.Agent, name str
 	case !errors.Is(err, scanner.ErrNotFound):
 		return "", err
 	}
-	return c.container(ctx, agent, name, in)
+	return chooseContainer(name, usage, in)
 }
 
-// container finds the container, or the pod with one container, of that name.
-func (c *explainCommand) container(ctx context.Context, agent *client.Agent, name string, in *explain.Input) (cgroup string, err error) {
-	usage, err := agent.Usage(ctx)
-	if err != nil {
-		return "", err
-	}
+// chooseContainer finds the container, or the pod with one container, of that name.
+func chooseContainer(name string, usage []oom.Usage, in *explain.Input) (cgroup string, err error) {
 	var found []oom.Usage
 	for _, u := range usage {
 		where := whereText(&u.Container, u.Cgroup)

@@ -63,8 +63,12 @@ func (e *explanation) full() string {
 	if !f.Latest.IsZero() {
 		latest = spanText(f.Latest.Sub(e.now))
 	}
-	return fmt.Sprintf("in %s (%s to %s): it grows by %s an hour towards %s", spanText(f.At.Sub(e.now)), spanText(f.Earliest.Sub(e.now)), latest,
+	text := fmt.Sprintf("in %s (%s to %s): it grows by %s an hour towards %s", spanText(f.At.Sub(e.now)), spanText(f.Earliest.Sub(e.now)), latest,
 		bytesize.Text(f.PerHour), bytesize.Text(f.Limit))
+	if f.Lives > 0 {
+		text += fmt.Sprintf(", as it did %s before, until it was killed", countOf(int64(f.Lives), "time"))
+	}
+	return text
 }
 
 func (e *explanation) evidence(w io.Writer, f *explain.Finding) {

@@ -2,9 +2,12 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"stella/internal/explain"
 	"stella/internal/oom"
@@ -60,5 +63,54 @@ func TestExplain(t *testing.T) {
 		if got := f.runAgent(t, "explain", name); got.code != ExitFailed || !strings.Contains(got.stderr, want) {
 			t.Errorf("%s: exit %d, %s", name, got.code, got.stderr)
 		}
+	}
+}
+
+// What the container was before, when it began, and who was beside it on a node that was full, is asked for and told.
+func TestExplainAsksAround(t *testing.T) {
+	now := time.Now()
+	samples, kill := leaking(now)
+	kill.Limit = oom.Limit{Scope: oom.ScopeNode, Bytes: 16 << 30}
+	kill.Container.PodUID = "u"
+	started := now.Add(-20 * time.Minute)
+	batch := oom.Container{Namespace: "reports", Pod: "batch-0", PodUID: "b", Name: "batch", Request: 1 << 20}
+	f := newFakeAgent(t, map[string]any{
+		"GET /v1/kills": []oom.Kill{kill}, "GET /v1/kills/3f9a2c": kill, "GET /v1/series": samples,
+		"GET /v1/containers": []oom.Usage{
+			{Container: kill.Container, Cgroup: kill.Cgroup, Started: started},
+			{Container: kill.Container, Cgroup: "/pods/before", Started: started.Add(-time.Hour), Gone: started},
+			{Container: oom.Container{Namespace: "shop", Pod: "web-1", PodUID: "u", Name: "proxy"}, Cgroup: "/pods/proxy", Gone: now.Add(-time.Hour)},
+			{Container: batch, Cgroup: "/pods/batch", Sample: oom.Sample{WorkingSet: 9 << 30}},
+		},
+	})
+	got := f.runAgent(t, "explain", "3f9a2c", "-o", "json")
+	var r explain.Report
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || got.code != ExitOK {
+		t.Fatalf("exit %d, %v, %s", got.code, err, got.stderr)
+	}
+	if first := r.Findings[0]; first.Cause != explain.NodeFull || !strings.Contains(fmt.Sprint(first.For, first.Against), "reports/batch-0/batch grew by 599 MiB") {
+		t.Errorf("%+v", first)
+	}
+	var series []string
+	for _, asked := range f.requests() {
+		if _, of, ok := strings.Cut(asked, "/v1/series?cgroup="); ok {
+			series = append(series, of)
+		}
+	}
+	if diff := cmp.Diff([]string{"%2Fpods%2Fbefore", "%2Fpods%2Fweb", "%2Fpods%2Fbatch"}, series); diff != "" {
+		t.Errorf("series are asked for (-want +got):\n%s", diff)
+	}
+}
+
+// Of a container that is started again and again, the newest lives are taken, and their number is bounded.
+func TestLivesAreBounded(t *testing.T) {
+	web := oom.Container{Namespace: "shop", Pod: "web-1", Name: "app"}
+	all := []oom.Usage{{Cgroup: "/now", Container: web}}
+	for i := range 3 * maxEarlier {
+		all = append(all, oom.Usage{Cgroup: fmt.Sprint("/", i), Container: web, Gone: time.Unix(int64(i), 0)})
+	}
+	got := lives(all, "/now", &web)
+	if len(got) != maxEarlier || got[0].Cgroup != fmt.Sprint("/", 2*maxEarlier+1) || got[maxEarlier-1].Cgroup != "/now" {
+		t.Errorf("%d lives, from %s to %s", len(got), got[0].Cgroup, got[len(got)-1].Cgroup)
 	}
 }
