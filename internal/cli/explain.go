@@ -26,12 +26,13 @@ type explainCommand struct {
 	agent  agentFlags
 	format string
 	since  span
+	table  samplesFlags
 }
 
 func newExplain(a *app) *cobra.Command {
 	c := &explainCommand{app: a, format: "text", since: span(time.Hour)}
 	cmd := &cobra.Command{
-		Use:   "explain KILL|POD|CONTAINER|CGROUP",
+		Use:   "explain KILL|POD|CONTAINER|CGROUP | --samples FILE [NAME]",
 		Short: "Say why something ran, or will run, out of memory",
 		Long: `Say why a container of this node ran out of memory, or whether it will: the likely causes with
 what speaks for and against each, when it reaches its limit, and which limit would do. It is asked
@@ -39,32 +40,63 @@ for by the ID of a kill, the name of a pod (NAMESPACE/POD) or container, or the 
 
 "cannot tell" is an answer, too, with what to collect. docs/causes.md defines each cause.
 
+With --samples it explains what you have at hand, and asks no agent: what free, kubectl top pod,
+docker stats, crictl stats or dstat printed in a loop, or lines of TIME,BYTES. Dates between or
+before the readings tell their times; without them --every does. Of several pods or containers name
+one. Tables have no kinds of memory and no kills, so that less can be told.
+
 ` + agentHelp,
 		Example: `  stella explain 3f9a2c
   stella explain shop/web-7d9c -o json | jq '.findings[0]'
-  stella explain /system.slice/db.service --since 6h`,
-		Args: oneArg("what to explain: the ID of a kill (stella oom list), or a pod or container (stella top containers)"),
+  stella explain /system.slice/db.service --since 6h
+  while sleep 5; do date; free -m; done | tee log; stella explain --samples log --unit M
+  while sleep 5; do date; kubectl top pod -n shop; done > log; stella explain --samples log web-1 --limit 512Mi
+  stella explain --samples docker-stats.txt --every 1s`,
+		Args: c.args,
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
 	flags.Var(&c.since, "since", "how far to look back, such as 6h")
 	addFormat(cmd, &c.format, textFormats)
+	c.table.add(cmd)
 	c.agent.add(flags)
 	return cmd
+}
+
+// args are one, and none is needed where a file has one thing only.
+func (c *explainCommand) args(cmd *cobra.Command, args []string) error {
+	if err := c.table.check(cmd); err != nil {
+		return err
+	}
+	if c.table.file != "" && len(args) == 0 {
+		return nil
+	}
+	return oneArg("what to explain: the ID of a kill (stella oom list), or a pod or container (stella top containers)")(cmd, args)
 }
 
 func (c *explainCommand) run(cmd *cobra.Command, args []string) error {
 	if err := checkFormat(cmd, c.format, textFormats); err != nil {
 		return err
 	}
+	if c.table.file != "" {
+		in, err := c.table.input(cmd.Context(), c.app, strings.Join(args, ""))
+		if err != nil {
+			return err
+		}
+		return c.show(in)
+	}
 	return c.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
 		in, err := c.input(ctx, agent, args[0], time.Now())
 		if err != nil {
 			return err
 		}
-		report := explain.Explain(in)
-		return c.app.show(c.format, report, (&explanation{&report, in.Now}).write)
+		return c.show(in)
 	})
+}
+
+func (c *explainCommand) show(in explain.Input) error {
+	report := explain.Explain(in)
+	return c.app.show(c.format, report, (&explanation{&report, in.Now}).write)
 }
 
 // input asks the agent for what it knows of the thing that a name means.

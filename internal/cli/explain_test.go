@@ -3,6 +3,8 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,5 +114,46 @@ func TestLivesAreBounded(t *testing.T) {
 	got := lives(all, "/now", &web)
 	if len(got) != maxEarlier || got[0].Cgroup != fmt.Sprint("/", 2*maxEarlier+1) || got[maxEarlier-1].Cgroup != "/now" {
 		t.Errorf("%d lives, from %s to %s", len(got), got[0].Cgroup, got[len(got)-1].Cgroup)
+	}
+}
+
+// What somebody printed in a loop is explained without an agent, and what is wrong with it is said.
+func TestExplainSamples(t *testing.T) {
+	var grows strings.Builder
+	grows.WriteString("$ while sleep 10; do date; kubectl top pod; done\n")
+	for i := range 60 {
+		fmt.Fprintf(&grows, "%s\nNAME CPU(cores) MEMORY(bytes)\nother-1 1m 20Mi\nweb-1 1m %dMi\n", time.Unix(1_795_000_000+10*int64(i), 0).UTC().Format(time.UnixDate), 100+5*i)
+	}
+	file := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(file, []byte(grows.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := runWith(t.Context(), t, nil, "explain", "--samples", file, "web-1", "--limit", "512Mi", "-o", "json")
+	var r explain.Report
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || got.code != ExitOK {
+		t.Fatalf("exit %d, %v, %s", got.code, err, got.stderr)
+	}
+	if r.Container.Name != "web-1" || r.Findings[0].Cause != explain.Leak || r.Forecast == nil || r.Forecast.Limit != 512<<20 {
+		t.Errorf("%+v", r)
+	}
+	if !strings.Contains(got.stderr, "1 line left out that are no readings, the first in line 1: $ while") {
+		t.Errorf("it says %s", got.stderr)
+	}
+	for _, tt := range []struct {
+		args string
+		code ExitCode
+		want string
+	}{
+		{"--samples " + file, ExitFailed, "these are readings of several: other-1, web-1; name one of them"},
+		{"--samples " + file + " none", ExitFailed, `there are no readings of "none", but of other-1, web-1`},
+		{"--samples " + file + ".none web-1", ExitFailed, "no such file"},
+		{"--samples " + file + " --since 2h", ExitUsage, "--since is for what an agent has"},
+		{"--samples " + file + " --unit m", ExitUsage, "--unit m: write B, K, M or G"},
+		{"web-1 --limit 1Gi", ExitUsage, "--limit is for --samples FILE"},
+		{"", ExitUsage, "needs what to explain"},
+	} {
+		if got := runWith(t.Context(), t, nil, append([]string{"explain"}, strings.Fields(tt.args)...)...); got.code != tt.code || !strings.Contains(got.stderr, tt.want) {
+			t.Errorf("%s: exit %d, %s; want %d, %s", tt.args, got.code, got.stderr, tt.code, tt.want)
+		}
 	}
 }

@@ -21,11 +21,11 @@ func (v *view) leak() *claim {
 		g.gained = max(g.gained, g.rose) // the slope of all of the time says less than it rose by before it came to rest
 	}
 	if !squeezed && !g.real(v.scale) {
-		c.con(sign, l.fact("The floor of its anonymous memory did not rise (%s in %s; the chance that there is no trend is %.2g).", size(g.gained), lasting(g.span), g.chance))
+		c.con(sign, l.fact("The floor of its %s did not rise (%s in %s; the chance that there is no trend is %.2g).", l.growsIn(), size(g.gained), lasting(g.span), g.chance))
 		return c
 	}
-	c.pro(sign, l.fact("The floor of its anonymous memory rose by %s in %s, which is %s an hour (Theil–Sen; 95 %%: %s to %s); that it is chance has a probability of %.1g (Mann–Kendall).",
-		size(g.gained), lasting(g.span), size(g.Slope*3600), size(g.Low*3600), size(g.High*3600), g.chance))
+	c.pro(sign, l.fact("The floor of its %s rose by %s in %s, which is %s an hour (Theil–Sen; 95 %%: %s to %s); that it is chance has a probability of %.1g (Mann–Kendall).",
+		l.growsIn(), size(g.gained), lasting(g.span), size(g.Slope*3600), size(g.Low*3600), size(g.High*3600), g.chance))
 	if g.step >= atOnce {
 		c.con(proof, l.fact("%s of that was within a moment: it was a step.", percent(min(g.step, 1))))
 	}
@@ -72,6 +72,14 @@ func (v *view) growing() (*life, growth) {
 		}
 	}
 	return best, most
+}
+
+// growsIn is what of a life is looked at for growth.
+func (l *life) growsIn() string {
+	if len(l.points(anonymous.sample)) < fewest {
+		return "working set"
+	}
+	return anonymous.name
 }
 
 // weightOf lets a life with growth count more than one of the same length without: the first minutes after a restart show none.
