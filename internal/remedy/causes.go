@@ -47,6 +47,16 @@ func (p *planner) stopgap() {
 	}
 }
 
+// sized sets the limit that a person wants for as much as the program is to count; without one there is only a stop-gap.
+func (p *planner) sized() {
+	if p.Limit == 0 {
+		p.stopgap()
+		return
+	}
+	p.resize()
+	p.limit()
+}
+
 func hours(h float64) string {
 	if h > 1000 {
 		return "more than a month"

@@ -37,7 +37,7 @@ var table = map[explain.Cause][]func(*planner){
 	explain.LargeInput:  {(*planner).resize, (*planner).limit, (*planner).fewer, (*planner).smallerInput},
 	explain.Children:    {(*planner).resize, (*planner).limit, (*planner).fewer, (*planner).fewerChildren},
 	explain.Leak:        {(*planner).stopgap, (*planner).restart, (*planner).shorterCache, (*planner).findLeak},
-	explain.Gauged:      {(*planner).boundGauge, (*planner).stopgap, (*planner).restart, (*planner).shorterCache, (*planner).autoscale},
+	explain.Gauged:      {(*planner).boundGauge, (*planner).sized, (*planner).restart, (*planner).shorterCache, (*planner).autoscale},
 	explain.Tmpfs:       {(*planner).volumeSize, (*planner).cleanUp},
 	explain.PageCache:   {(*planner).smallerWrites},
 	explain.KernelUse:   {(*planner).fewer, (*planner).countObjects},

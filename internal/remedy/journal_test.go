@@ -1,0 +1,126 @@
+package remedy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"stella/internal/explain"
+	"stella/internal/incident"
+)
+
+// told are the events of a step that was approved, made, read back, judged and taken back.
+func told(p *Plan, at time.Time) []incident.Event {
+	done := &Change{Target: *p.Steps[0].Target, Edits: p.Steps[0].Edits, Want: p.Steps[0].Want, Time: at}
+	return []incident.Event{
+		p.event(incident.Planned, "ann", "plan", at, Note{Whole: p}),
+		p.event(incident.Approved, "ann", "yes", at, Note{Step: 1, Approval: &Approval{By: "ann", Reason: "full", Plan: p.ID, Step: 1}}),
+		p.event(incident.Remedied, "ann", "done", at, Note{Step: 1, Change: done}),
+		p.event(incident.ReadBack, "ann", "in force", at, Note{Step: 1, Reading: &Reading{State: Yes}}),
+		p.event(incident.Failed, "ann", "no", at, Note{Step: 1, Verdict: &Verdict{Outcome: DidNotHold}}),
+		p.event(incident.RolledBack, "ann", "back", at, Note{Step: 1, Change: &Change{Edits: Invert(done.Edits)}}),
+	}
+}
+
+// Several processes write at once, one of them dies in the middle of a line, and each plan is recalled as it was.
+func TestJournal(t *testing.T) {
+	j := Journal{filepath.Join(t.TempDir(), "new", "remedies.jsonl")}
+	if _, err := j.History("a"); err == nil || !strings.Contains(err.Error(), "no audit log") {
+		t.Error(err)
+	}
+	var plans []Plan
+	var wait sync.WaitGroup
+	for i := range 8 {
+		in := about(t, explain.LimitTooLow)
+		in.Limit = int64(100+i) << 20
+		p := New(in)
+		plans = append(plans, p)
+		wait.Go(func() {
+			for _, e := range told(&p, now) {
+				if err := e.Check(now); err != nil {
+					t.Error(err)
+				}
+				if err := j.Append(t.Context(), []incident.Event{e}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+	f, err := os.OpenFile(j.Path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(f, `{"incident":"x","data":{"plan":"%s","ste`, plans[0].ID)
+	f.Close()
+	if err := j.Append(t.Context(), told(&plans[0], now.Add(time.Hour))[1:3]); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range plans {
+		h, err := j.History(p.ID)
+		want := 1
+		if i == 0 {
+			want = 2
+		}
+		if err != nil || len(h.Made) != want || h.Plan.ID != p.ID {
+			t.Fatalf("plan %d: %+v, %v", i, h, err)
+		}
+		m := h.Made[0]
+		if m.Approval.By != "ann" || m.Reading.State != Yes || m.Verdict.Outcome != DidNotHold || m.Back == nil || m.Change.Want.Limit != int64(100+i)<<20 {
+			t.Errorf("plan %d: %+v", i, m)
+		}
+	}
+	if h, _ := j.History(plans[0].ID); h.Last(1).Back != nil || h.Last(0) != h.Last(1) || h.Last(2) != nil {
+		t.Errorf("made again: %+v", h.Made)
+	}
+	if _, err := j.History("0123456789ab"); err == nil || !strings.Contains(err.Error(), "has no plan") {
+		t.Error(err)
+	}
+	if info, err := os.Stat(j.Path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// What is full refuses, and nothing of it goes.
+func TestJournalIsBounded(t *testing.T) {
+	j := Journal{filepath.Join(t.TempDir(), "remedies.jsonl")}
+	if err := os.WriteFile(j.Path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(j.Path, maxJournal); err != nil {
+		t.Fatal(err)
+	}
+	p := New(about(t, explain.LimitTooLow))
+	if err := j.Append(t.Context(), told(&p, now)); err == nil || !strings.Contains(err.Error(), "move it") {
+		t.Error(err)
+	}
+}
+
+// What is in the file may be anything.
+func FuzzRecall(f *testing.F) {
+	p := New(about(f, explain.LimitTooLow))
+	j := Journal{filepath.Join(f.TempDir(), "seed")}
+	if err := j.Append(f.Context(), told(&p, now)); err != nil {
+		f.Fatal(err)
+	}
+	seed, err := os.ReadFile(j.Path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"kind":"remedied","data":{"plan":"` + p.ID + `","step":1}}` + "\n\n{"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		j := Journal{filepath.Join(t.TempDir(), "j")}
+		if err := os.WriteFile(j.Path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := j.History(p.ID)
+		if err == nil && (h.Plan == nil || h.Plan.ID != p.ID || h.Plan.Check() != nil) {
+			t.Errorf("%+v", h)
+		}
+	})
+}
