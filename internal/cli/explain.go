@@ -27,6 +27,8 @@ type explainCommand struct {
 	format string
 	since  span
 	table  samplesFlags
+	flame  string
+	asked  *oom.Kill // where it was asked for a kill
 }
 
 func newExplain(a *app) *cobra.Command {
@@ -37,6 +39,9 @@ func newExplain(a *app) *cobra.Command {
 		Long: `Say why a container of this node ran out of memory, or whether it will: the likely causes with
 what speaks for and against each, when it reaches its limit, and which limit would do. It is asked
 for by the ID of a kill, the name of a pod (NAMESPACE/POD) or container, or the path of a cgroup.
+
+Where the agent may ask the application, what it counts and its heap profiles are looked at, too
+(docs/agent.md says how to allow it); --flame draws what grew between two of them.
 
 "cannot tell" is an answer, too, with what to collect. docs/causes.md defines each cause.
 
@@ -49,6 +54,7 @@ one. Tables have no kinds of memory and no kills, so that less can be told.
 		Example: `  stella explain 3f9a2c
   stella explain shop/web-7d9c -o json | jq '.findings[0]'
   stella explain /system.slice/db.service --since 6h
+  stella explain shop/web-7d9c --flame heap.svg
   while sleep 5; do date; free -m; done | tee log; stella explain --samples log --unit M
   while sleep 5; do date; kubectl top pod -n shop; done > log; stella explain --samples log web-1 --limit 512Mi
   stella explain --samples docker-stats.txt --every 1s`,
@@ -57,6 +63,7 @@ one. Tables have no kinds of memory and no kills, so that less can be told.
 	}
 	flags := cmd.Flags()
 	flags.Var(&c.since, "since", "how far to look back, such as 6h")
+	flags.StringVar(&c.flame, "flame", "", "write a flame graph of the growth of its Go heap to `FILE`, an SVG")
 	addFormat(cmd, &c.format, textFormats)
 	c.table.add(cmd)
 	c.agent.add(flags)
@@ -86,8 +93,11 @@ func (c *explainCommand) run(cmd *cobra.Command, args []string) error {
 		return c.show(in)
 	}
 	return c.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
-		in, err := c.input(ctx, agent, args[0], time.Now())
+		in, cgroup, err := c.input(ctx, agent, args[0], time.Now())
 		if err != nil {
+			return err
+		}
+		if err := c.askApplication(ctx, agent, cgroup, &in); err != nil {
 			return err
 		}
 		return c.show(in)
@@ -100,25 +110,24 @@ func (c *explainCommand) show(in explain.Input) error {
 }
 
 // input asks the agent for what it knows of the thing that a name means.
-func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (explain.Input, error) {
-	in := explain.Input{Now: now}
+func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (in explain.Input, cgroup string, err error) {
+	in.Now = now
 	usage, err := agent.Usage(ctx)
 	if err != nil {
-		return in, err
+		return in, "", err
 	}
-	cgroup, err := c.find(ctx, agent, name, usage, &in)
-	if err != nil {
-		return in, err
+	if cgroup, err = c.find(ctx, agent, name, usage, &in); err != nil {
+		return in, "", err
 	}
 	begin := now.Add(-time.Duration(c.since))
 	cgroups, err := c.history(ctx, agent, cgroup, usage, &in)
 	if err != nil {
-		return in, err
+		return in, "", err
 	}
 	in.Samples = slices.DeleteFunc(in.Samples, func(s oom.Sample) bool { return s.Time.Before(begin) })
 	kills, err := agent.Kills(ctx, oom.Filter{Since: begin, Limit: maxExplained})
 	if err != nil {
-		return in, err
+		return in, "", err
 	}
 	for _, k := range kills {
 		asked := slices.ContainsFunc(in.Kills, func(known oom.Kill) bool { return known.ID == k.ID })
@@ -130,7 +139,7 @@ func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name st
 	if at := nodeKill(in.Kills); !at.IsZero() {
 		in.Neighbours, err = near(ctx, agent, usage, cgroups, at)
 	}
-	return in, err
+	return in, cgroup, err
 }
 
 // find finds the cgroup that a name means, and what is known with it.
@@ -150,7 +159,7 @@ func (c *explainCommand) find(ctx context.Context, agent *client.Agent, name str
 		in.Kills = []oom.Kill{kill}
 		return "", fmt.Errorf("of kill %s it is not known in which cgroup it was, so there are no samples to explain it by; see: stella oom show %s", name, name)
 	case err == nil:
-		in.Kills, in.Container = []oom.Kill{kill}, kill.Container
+		c.asked, in.Kills, in.Container = &kill, []oom.Kill{kill}, kill.Container
 		return kill.Cgroup, nil
 	case !errors.Is(err, scanner.ErrNotFound):
 		return "", err

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ func (e *explanation) write(w io.Writer) error {
 		f.line(label, fmt.Sprintf("%s (%.0f %%): %s", causeText(finding.Cause), 100*finding.Confidence, finding.Summary))
 	}
 	f.line("Full", e.full())
+	f.line("Heap", e.grown())
 	if l := e.Limit; l != nil {
 		f.line("Limit to set", fmt.Sprintf("%s: %s were seen, and %s for what was not; %s", bytesize.Text(l.Bytes), bytesize.Text(l.Seen), bytesize.Text(l.Headroom), l.Reason))
 	}
@@ -70,6 +72,29 @@ func (e *explanation) full() string {
 	}
 	return text
 }
+
+// grown is how the heap grew, and where what grew was allocated.
+func (e *explanation) grown() string {
+	h := e.Heap
+	if h == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s in use, %s in the %s before", bytesize.Text(h.After), bytesize.Text(h.Before), spanText(h.To.Sub(h.From).Round(time.Second)))
+	if h.After >= h.Before {
+		text = fmt.Sprintf("grew by %s in %s", bytesize.Text(h.After-h.Before), spanText(h.To.Sub(h.From).Round(time.Second)))
+	}
+	for i := range h.Sites[:min(len(h.Sites), sitesShown)] {
+		s := &h.Sites[i]
+		text += fmt.Sprintf("; %s (%.0f %%) by %s", bytesize.Text(s.Grown), 100*s.Share, s.Function)
+		if s.File != "" {
+			text += fmt.Sprintf(" (%s:%d)", path.Base(s.File), s.Line)
+		}
+	}
+	return text
+}
+
+// sitesShown is how many of them people are shown; JSON has all.
+const sitesShown = 3
 
 func (e *explanation) evidence(w io.Writer, f *explain.Finding) {
 	if len(f.For)+len(f.Against) == 0 {

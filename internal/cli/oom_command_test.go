@@ -23,6 +23,11 @@ func newFakeAgent(t *testing.T, answers map[string]any) *fakeService {
 	if answers["GET /v1/status"] == nil {
 		answers["GET /v1/status"] = oom.AgentStatus{Node: "k8s-master"}
 	}
+	for _, none := range []string{"GET /v1/gauges", "GET /v1/heaps"} {
+		if answers[none] == nil {
+			answers[none] = []struct{}{}
+		}
+	}
 	return newFakeService(t, answers)
 }
 

@@ -26,6 +26,7 @@ type claim struct {
 	summary string
 	forIt   []Evidence
 	against []Evidence
+	gauge   *Followed
 }
 
 // newClaim begins one.

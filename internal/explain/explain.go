@@ -34,6 +34,8 @@ type Input struct {
 	Starts []time.Time
 	// Gauges are of the application's own metrics.
 	Gauges []Gauge
+	// Heap is how the heap of its program grew; nil is not known.
+	Heap *Heap
 	// Neighbours are the largest others on the node, for a node that ran out.
 	Neighbours []Neighbour
 	// Now is when this was asked.
@@ -103,6 +105,16 @@ type Finding struct {
 	Summary    string     `json:"summary"`
 	For        []Evidence `json:"for"`
 	Against    []Evidence `json:"against,omitempty"`
+	// Gauge is what memory follows, for the cause [Gauged]; nil for others.
+	Gauge *Followed `json:"gauge,omitempty"`
+}
+
+// Followed is a gauge that memory follows.
+type Followed struct {
+	Name string `json:"name"`
+	// PerUnit is how much memory goes with one of it, in bytes; R2 the share of the variance of memory that it explains.
+	PerUnit float64 `json:"per_unit"`
+	R2      float64 `json:"r2"`
 }
 
 // Report is the answer.
@@ -116,6 +128,8 @@ type Report struct {
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Limit is nil where there is no reason to change it, or a limit would be no cure.
 	Limit *Recommendation `json:"limit,omitempty"`
+	// Heap is how the heap of its program grew; nil is not known.
+	Heap *Heap `json:"heap,omitempty"`
 	// Known is the issue of the software that fits; nil is none.
 	Known *Issue `json:"known,omitempty"`
 }

@@ -10,6 +10,8 @@ const (
 	followsWell = 0.6
 	// addsMuch is the least share that one explains of what the other leaves (partial R²).
 	addsMuch = 0.3
+	// smallPart is the share of what time leaves open that a gauge leaves open which explains memory much better.
+	smallPart = 0.1
 	// collinear is the correlation of a gauge and time above which none of the two adds to the other: both grow evenly.
 	collinear = 0.995
 	// fewestJoined is how many windows of a life say what its mean is.
@@ -30,10 +32,17 @@ type fitted struct {
 	n          int
 }
 
-// instead reports whether memory follows the gauge, and time adds little to that. To a leak time adds nearly all that is left, whatever grows beside it, as its
-// memory is on a line.
+// instead reports whether memory follows the gauge, and time adds little to that, or the gauge leaves much less open than time does. To a leak time adds nearly all
+// that is left, whatever grows beside it, as its memory is on a line.
 func (f *fitted) instead() bool {
-	return f.perUnit > 0 && f.r2 >= followsWell && f.timeBeyond < addsMuch
+	return f.perUnit > 0 && f.r2 >= followsWell && (f.timeBeyond < addsMuch || f.muchBetter())
+}
+
+// muchBetter reports whether the gauge leaves a small part open of what time leaves open. Then it does not matter whose is the rest: where a gauge explains nearly
+// all, that is what else the program does meanwhile.
+func (f *fitted) muchBetter() bool {
+	// Both leave open what they leave together, without what the other one adds.
+	return 1-f.beyondTime <= (1-f.timeBeyond)*smallPart
 }
 
 // sums are of products of differences from the means of each life.
@@ -154,6 +163,7 @@ func (v *view) gauged() *claim {
 
 func (v *view) gaugeClaim(name string, f *fitted, l *life) *claim {
 	c := newClaim(Gauged, "It needs "+size(f.perUnit)+" for each "+name+".")
+	c.gauge = &Followed{Name: name, PerUnit: f.perUnit, R2: f.r2}
 	what := l.fact("%s per %s, by least squares over %d windows; R² %.2f.", size(f.perUnit), name, f.n, f.r2)
 	if f.r2 < followsWell {
 		c.con(sign, what)
@@ -166,6 +176,7 @@ func (v *view) gaugeClaim(name string, f *fitted, l *life) *claim {
 	case explains < muchRise/2*v.scale:
 		c.con(sign, fact("%s changed by %.4g only, which is %s of memory.", name, f.spread, size(explains)))
 	}
+	v.heapGrew(c)
 	switch {
 	case math.Abs(f.withTime) >= collinear:
 		c.pro(hint, fact("%s grew as evenly as memory did, so that it cannot be told from time.", name))

@@ -48,6 +48,7 @@ func (v *view) leak() *claim {
 		c.pro(hint, l.fact("That is %s of %s.", percent(g.gained/v.scale), v.scaleName()))
 	}
 	v.leakInOtherLives(c, l, &g)
+	v.heapGrew(c)
 	if l.kill != nil {
 		c.pro(hint/2, killFact(l.kill, "It grew until it was killed."))
 	}

@@ -26,6 +26,7 @@ func (v *view) missing() []string {
 	say(len(v.kills) > 0 && !log, "What the kernel logs at a kill: memory by kind. In a burst it logs ten in five seconds only.")
 	say(len(v.kills) > 0 && !tasks, "The table of processes at a kill: set vm.oom_dump_tasks to 1.")
 	say(len(v.gauges) == 0, "The application's own metrics: annotate the pod with the port of its /metrics, so that growth is compared with what it counts.")
+	say(v.heap == nil && v.grows(), "Heap profiles at two times, where it is a Go program: annotate the pod with the port of its /debug/pprof, so that what grows is named.")
 	say(len(v.starts) == 0, "When its first process was started: without it a peak of each start cannot be told from others.")
 	say(len(v.near) == 0 && v.last(oom.ScopeNode) != nil, "The working sets of the other containers of the node, which was full.")
 	say(v.limit == 0, "Its limit: there is none, or it could not be read.")

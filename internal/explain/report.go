@@ -39,6 +39,7 @@ func Explain(in Input) Report {
 	claims := v.claims()
 	explainAway(claims)
 	r := Report{Container: in.Container, Collect: v.missing(), Forecast: v.forecast(), Findings: findings(claims)}
+	r.Heap = v.heap
 	first := &r.Findings[0]
 	if first.Cause != NoOOM && first.Cause != Healthy {
 		r.Known = v.issue()
@@ -100,7 +101,7 @@ func findings(claims []*claim) []Finding {
 	var out []Finding
 	left, rest := 0.0, 0.0
 	for i, c := range claims {
-		f := Finding{Cause: c.cause, Confidence: c.confidence(), Summary: c.summary, For: c.forIt, Against: c.against}
+		f := Finding{Cause: c.cause, Confidence: c.confidence(), Summary: c.summary, For: c.forIt, Against: c.against, Gauge: c.gauge}
 		if i == 0 {
 			left = 1 - f.Confidence
 		} else {

@@ -36,6 +36,7 @@ type view struct {
 	own       []oom.Kill // those by the container's own limit
 	starts    []time.Time
 	gauges    []Gauge
+	heap      *Heap
 	near      []Neighbour
 	lives     []life
 	zero      time.Time // when seconds begin
@@ -78,6 +79,7 @@ func look(in Input) *view {
 	v.measure(samples)
 	v.lives = v.cut(samples)
 	v.gauges = v.clean(in.Gauges)
+	v.heap = v.cleanHeap(in.Heap)
 	return v
 }
 
