@@ -144,6 +144,13 @@ func TestAnswers(t *testing.T) {
 		t.Errorf("asked for %q", got)
 	}
 
+	for id, want := range map[string]int{"h1": http.StatusOK, "h2": http.StatusInternalServerError, "h3": http.StatusNotFound} {
+		answer, text := ask(t, http.MethodGet, url+"/v1/heaps/"+id)
+		if answer.StatusCode != want || want == http.StatusOK && text != "a profile" || strings.Contains(text, "disk is broken") { // why is in the log
+			t.Errorf("heap %s: %s %s", id, answer.Status, text)
+		}
+	}
+
 	s.kill(1, "/one")
 	s.kill(2, "/two")
 	for query, want := range map[string]int{

@@ -47,6 +47,9 @@ func (f *samplesFlags) check(cmd *cobra.Command) error {
 	if changed("since") {
 		return usagef(cmd, "--since is for what an agent has; all of --samples is looked at")
 	}
+	if changed("flame") {
+		return usagef(cmd, "--flame is for heap profiles that an agent has; --samples has none")
+	}
 	if _, ok := samplesUnits[f.unit]; !ok {
 		return usagef(cmd, "--unit %s: write B, K, M or G", quoteIfOdd(f.unit))
 	}
