@@ -89,7 +89,7 @@ func TestGaugeMuchBetterThanTime(t *testing.T) {
 	g := Gauge{Name: "open"}
 	n := 0.0
 	for i := range 300 {
-		if i/15%3 > 0 { // it comes in waves, and drifts by a little with time
+		if i/40%4 > 0 { // it comes in waves, and memory drifts by a little with time
 			n += 2
 		}
 		used := int64(n)<<20 + int64(i)<<15
@@ -98,6 +98,10 @@ func TestGaugeMuchBetterThanTime(t *testing.T) {
 		g.Points = append(g.Points, Point{at, n})
 	}
 	in.Gauges = []Gauge{g}
+	f, ok := fit(look(in).shaped(), g)
+	if !ok || f.timeBeyond < addsMuch || f.withTime >= collinear {
+		t.Errorf("time says nothing beside it, so this shows nothing: %+v", f)
+	}
 	if r := Explain(in); r.Findings[0].Cause != Gauged || math.Abs(r.Findings[0].Gauge.PerUnit-1<<20) > 1<<17 {
 		t.Errorf("%+v", r.Findings[0])
 	}
