@@ -65,6 +65,8 @@ type Rise struct {
 	Limit int64
 	// Since and Time are the last look before and this one.
 	Since, Time time.Time
+	// Born is a time before which the cgroup was not there, zero where that is not known: no kill before it was in it.
+	Born time.Time
 	// Gone says that a cgroup was removed: with Kills 0 this one, whose Total is no longer
 	// needed; with Kills more than 0, on v2, some below this one, which counted them before they were seen.
 	Gone bool

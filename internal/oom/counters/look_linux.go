@@ -194,7 +194,7 @@ func (c *Counters) rise(g *group, kills int64, now time.Time) oom.Rise {
 		last = c.node.quiet // nothing was counted anywhere
 	}
 	g.looked = now
-	return oom.Rise{Cgroup: g.Path, CgroupID: g.ID, Kills: kills, Total: g.all, Since: last, Time: now}
+	return oom.Rise{Cgroup: g.Path, CgroupID: g.ID, Kills: kills, Total: g.all, Since: last, Time: now, Born: g.Born}
 }
 
 // tell hands a Rise to Run.

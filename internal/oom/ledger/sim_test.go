@@ -361,9 +361,28 @@ func (s *sim) compare(k *truth, got *oom.Kill) {
 	if (got.Confidence == oom.Certain) != (got.Doubt == "") {
 		s.t.Errorf("pid %d: confidence %s, doubt %q", k.pid, got.Confidence, got.Doubt)
 	}
+	if s.unborn(got.Cgroup, k) {
+		s.t.Errorf("pid %d was killed in %s at %s, and is said to be in %s, which came later", k.pid, k.cgroup, k.at, got.Cgroup)
+	}
 	if got.Invoker != "" && got.Limit.Cgroup != k.limit {
 		s.t.Errorf("pid %d: limit of %q, the log said %q", k.pid, got.Limit.Cgroup, k.limit)
 	}
+}
+
+// unborn reports whether the agent saw that a cgroup came after a kill, by more than the second that clocks may differ by.
+func (s *sim) unborn(path string, k *truth) bool {
+	born := time.Time{}
+	for _, g := range s.w.cgroups {
+		if g.path != path || k.boot != s.w.boot {
+			continue
+		}
+		seen := s.a.looked[g.id]
+		if !born.IsZero() || seen == nil {
+			return false // the path was used before, and of that one it is not known any more
+		}
+		born = seen.born
+	}
+	return born.After(k.at.Add(time.Second))
 }
 
 func simulate(t *testing.T, s story) {

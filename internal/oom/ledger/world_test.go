@@ -272,6 +272,7 @@ type agent struct {
 	late     time.Duration // by how much what counters tell can be late
 	queue    []queued
 	lastPoll time.Time
+	found    time.Time // when it looked for new cgroups last
 	rounds   int
 }
 
@@ -280,6 +281,7 @@ type look struct {
 	all, own       int64
 	loose, suspect int64
 	at             time.Time
+	born           time.Time // a time before which it was not there; zero is not known
 }
 
 // queued is a Rise that is told later.
@@ -302,6 +304,7 @@ func (a *agent) lookup(pid int) (string, oom.Process, bool) {
 
 // find takes up the cgroups that are new.
 func (a *agent) find(existed bool) {
+	defer func() { a.found = a.w.now }()
 	for _, g := range a.w.cgroups {
 		if g.removed || a.looked[g.id] != nil {
 			continue
@@ -311,6 +314,9 @@ func (a *agent) find(existed bool) {
 			base = g.all
 		}
 		k := &look{all: base, own: min(base, g.own), at: a.w.now}
+		if !existed {
+			k.born = a.found
+		}
 		a.looked[g.id] = k
 		a.take(g, k, true)
 	}
@@ -335,7 +341,7 @@ func (a *agent) take(g *group, k *look, total bool) {
 	if rise == 0 && ownRise == 0 && !total {
 		return
 	}
-	r := oom.Rise{Cgroup: g.path, CgroupID: g.id, Kills: ownRise, Local: ownRise, Total: all, Since: since, Time: a.w.now}
+	r := oom.Rise{Cgroup: g.path, CgroupID: g.id, Kills: ownRise, Local: ownRise, Total: all, Since: since, Time: a.w.now, Born: k.born}
 	if ownRise == 1 && a.w.IntN(4) > 0 {
 		a.blame(&r)
 	}
@@ -423,7 +429,7 @@ func (a *agent) poll() {
 		case k == nil:
 		case g.removed:
 			delete(a.looked, g.id)
-			a.tell(oom.Rise{Cgroup: g.path, CgroupID: g.id, Total: k.all, Since: k.at, Time: w.now, Gone: true})
+			a.tell(oom.Rise{Cgroup: g.path, CgroupID: g.id, Total: k.all, Since: k.at, Time: w.now, Gone: true, Born: k.born})
 		default:
 			a.take(g, k, false)
 		}
@@ -433,7 +439,7 @@ func (a *agent) poll() {
 			if k := a.looked[g.id]; k != nil {
 				if n := max(min(k.loose, k.suspect), 0); n > 0 {
 					k.loose -= n
-					a.tell(oom.Rise{Cgroup: g.path, CgroupID: g.id, Kills: n, Total: k.all, Since: k.at.Add(-time.Second), Time: w.now, Gone: true})
+					a.tell(oom.Rise{Cgroup: g.path, CgroupID: g.id, Kills: n, Total: k.all, Since: k.at.Add(-time.Second), Time: w.now, Gone: true, Born: k.born})
 				}
 				k.suspect = max(k.loose, 0)
 			}

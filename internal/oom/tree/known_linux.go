@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,7 +59,7 @@ func (w *watcher) watch(n *node) {
 // of here may be long past: then one of the same name and ID is there.
 func (w *watcher) missing(parent *node, name string) {
 	if parent.children[name] != nil {
-		w.found(parent, name, false)
+		w.found(parent, name, false, time.Time{})
 	}
 }
 
@@ -88,7 +89,7 @@ func (w *watcher) scan(n *node, existed bool) {
 		return
 	}
 	for _, name := range names {
-		w.found(n, name, existed)
+		w.found(n, name, existed, time.Time{})
 	}
 	if len(n.children) == len(names) {
 		return

@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Cgroup is one cgroup of the machine.
@@ -42,6 +43,8 @@ type Cgroup struct {
 	// Existed says that it was there before the watch began, so that its counters may
 	// hold what happened before.
 	Existed bool
+	// Born is a time before which it was not there; zero is not known. It is up to two seconds early, never late by this clock.
+	Born time.Time
 }
 
 // Event tells that a cgroup is there, or is there no longer.

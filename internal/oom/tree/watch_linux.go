@@ -24,6 +24,9 @@ const (
 	netLists, netChecks = 8, 1024
 )
 
+// largestEvent is the most bytes of one event: a reading with so many left over had all events that there were.
+const largestEvent = unix.SizeofInotifyEvent + unix.NAME_MAX + 1
+
 // watchFor is what is asked of inotify for each directory.
 const watchFor = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
 
@@ -53,6 +56,8 @@ type watcher struct {
 	limits  limits
 	list    lister
 	rescan  bool
+	// drained is a time at which the kernel had no event that was not read: what an event tells of now happened later.
+	drained time.Time
 	// nextList and nextCheck are where in all the next comparison begins.
 	nextList, nextCheck int
 	// What is said once.
@@ -137,12 +142,16 @@ func (w *watcher) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break // it ended before the deadline was set anew
 		}
+		before := time.Now()
 		n, err := w.file.Read(buf)
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 		if err := w.events(buf[:n]); err != nil {
 			return err
+		}
+		if len(buf)-n > largestEvent {
+			w.drained = before
 		}
 		if w.rescan {
 			w.rescan = false
@@ -176,7 +185,7 @@ func (w *watcher) events(buf []byte) error {
 			w.ignored(n)
 		case dir && e.mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0:
 			// What was moved has a history, which was told under its old name.
-			w.found(n, string(e.name), e.mask&unix.IN_MOVED_TO != 0)
+			w.found(n, string(e.name), e.mask&unix.IN_MOVED_TO != 0, w.drained)
 		case dir && e.mask&(unix.IN_DELETE|unix.IN_MOVED_FROM) != 0:
 			w.missing(n, string(e.name))
 		}
@@ -196,8 +205,8 @@ func (w *watcher) ignored(n *node) {
 	}
 }
 
-// found handles that parent has a child of that name. Existed says that it was there before.
-func (w *watcher) found(parent *node, name string, existed bool) {
+// found handles that parent has a child of that name. Existed says that it was there before, and since is a time after which it was made, zero for any.
+func (w *watcher) found(parent *node, name string, existed bool, since time.Time) {
 	dir := parent.Dir + "/" + name
 	id, err := inode(dir)
 	known := parent.children[name]
@@ -226,6 +235,12 @@ func (w *watcher) found(parent *node, name string, existed bool) {
 	}
 	n := &node{parent: parent, name: name, wd: unwatched}
 	n.Cgroup = Cgroup{Path: w.path(dir), Dir: dir, ID: id, Version: w.h.Version, Existed: existed}
+	if !existed {
+		n.Born = parent.Born // which was there first
+		if since.After(n.Born) {
+			n.Born = since
+		}
+	}
 	if parent.children == nil {
 		parent.children = map[string]*node{}
 	}

@@ -26,6 +26,8 @@ type Domain struct {
 	// business, but they can tell where older lines belong. BaseAt is when that was.
 	Before int64     `json:"before,omitempty"`
 	BaseAt time.Time `json:"base_at,omitzero"`
+	// Born is a time before which the cgroup was not there; zero is not known.
+	Born time.Time `json:"born,omitzero"`
 }
 
 // maxClaims bounds the claims of one counter. More are made one, over the whole time.
@@ -84,6 +86,15 @@ func (d *domain) owed() (n int64) {
 // it was heard of before that by the clock, the clock was set back, and tells nothing.
 func (d *domain) old(at, heard time.Time) bool {
 	return !d.BaseAt.IsZero() && !at.After(d.BaseAt) && !heard.Round(0).Before(d.BaseAt)
+}
+
+// unborn reports whether the cgroup was not there yet when a process was killed: it was heard of before, or was killed before by more than clocks
+// differ. Where it was heard of later, and the clock says earlier, the clock was set back, and tells nothing.
+func (d *domain) unborn(it *item) bool {
+	if d.Born.IsZero() || it.heard.Before(d.Born) {
+		return !d.Born.IsZero()
+	}
+	return it.at.Before(d.Born.Add(-slackBusy)) && !it.heard.Round(0).Before(d.Born.Round(0))
 }
 
 // claim adds a claim.
@@ -251,7 +262,7 @@ func (j *Joiner) State(most int) State {
 }
 
 // size is about what a cgroup takes in a State.
-func (d *domain) size() int { return len(d.Path) + 160 + 256*len(d.Claims) }
+func (d *domain) size() int { return len(d.Path) + 200 + 256*len(d.Claims) }
 
 // export copies what is kept.
 func (d *domain) export() Domain {

@@ -46,7 +46,7 @@ func (j *Joiner) placeByTime(now time.Time, it *item, claiming []*domain, s time
 		fits := false
 		for i := range d.Claims {
 			c := &d.Claims[i]
-			if now.Sub(c.heard) < settleTime || !c.fits(it.at, s) {
+			if now.Sub(c.heard) < settleTime || !c.fits(it.at, s) || d.unborn(it) {
 				continue
 			}
 			fits = true
@@ -124,14 +124,54 @@ func (j *Joiner) pull(now time.Time, d *domain, i int, left int64) (n int64) {
 			n += j.pullWhere(d, i, left-n, where)
 		}
 	}
+	for n < left && !j.full() && j.trade(d, i) {
+		n++
+	}
 	return n
+}
+
+// trade lets a loose kill from before a cgroup was born take the place of one that its counter placed elsewhere, and can have been in this one; that goes
+// to the claim. It reports whether there are two such. The newest is tried alone: an older one fits fewer places.
+func (j *Joiner) trade(d *domain, i int) bool {
+	var line, other *item
+	for _, it := range slices.Backward(j.open) {
+		if it.Settled && it.Loose() && it.units() == 1 && d.unborn(it) && !j.node.old(it.at, it.heard) {
+			line = it
+			break
+		}
+	}
+	if line == nil {
+		return false
+	}
+	at := d.Claims[i].Time
+	for _, it := range j.open {
+		o := j.domains[it.Kill.Cgroup]
+		placed := it.Settled && it.How == HowCount && it.Kill.Process.PID != 0 && it.units() == 1 && it.Kill.Cgroup != d.Path
+		if placed && !d.unborn(it) && o != nil && !o.unborn(line) && (other == nil || it.at.Sub(at).Abs() < other.at.Sub(at).Abs()) {
+			other = it
+		}
+	}
+	if other == nil {
+		return false
+	}
+	line.ahead, other.ahead = other.ahead, 0
+	line.Below, line.Unsure = other.Below, true
+	if other.saw(oom.WitnessCounter) {
+		line.witness(oom.WitnessCounter)
+	}
+	if line.limitUnknown() && other.Kill.Limit.Cgroup != "" { // the log had none, so that it is from that counter
+		line.Kill.Limit, other.Kill.Limit = other.Kill.Limit, oom.Limit{Scope: oom.ScopeUnknown}
+	}
+	j.move(line, other.Kill.Cgroup, HowCount)
+	j.grade(line)
+	return j.placeByCount(d, i, other, true) > 0
 }
 
 // pullWhere moves kills that a condition chooses, those nearest in time first.
 func (j *Joiner) pullWhere(d *domain, i int, left int64, ok func(*item) bool) (n int64) {
 	var all []*item
 	for _, it := range j.open {
-		if it.Settled && ok(it) {
+		if it.Settled && ok(it) && !d.unborn(it) {
 			all = append(all, it)
 		}
 	}

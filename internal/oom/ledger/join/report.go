@@ -190,7 +190,8 @@ func (j *Joiner) stead(line *item) *item {
 		return nil
 	}
 	for _, c := range j.open {
-		if c.Counted() && c.fits(line) {
+		d := j.domains[c.Kill.Cgroup]
+		if c.Counted() && c.fits(line) && (d == nil || !d.unborn(line)) {
 			return c
 		}
 	}

@@ -48,8 +48,11 @@ func (j *Joiner) Rise(now time.Time, r oom.Rise) {
 	switch {
 	case d.ID == 0 || d.ID == r.CgroupID:
 		d.ID = r.CgroupID
+		if !r.Born.IsZero() { // after a restart it is not known any more
+			d.Born = r.Born
+		}
 	case r.CgroupID > d.ID: // the path is used again: this counter began anew
-		d.ID, d.Total, d.Told, d.at, d.gone = r.CgroupID, 0, false, time.Time{}, time.Time{}
+		d.ID, d.Born, d.Total, d.Told, d.at, d.gone = r.CgroupID, r.Born, 0, false, time.Time{}, time.Time{}
 	case r.CgroupID != 0: // late, of the one before, whose total is no longer needed
 		r.Total = d.Total
 	}
@@ -82,7 +85,10 @@ func (j *Joiner) told(now time.Time, d *domain, r *oom.Rise) {
 		d.learn(c.LimitCgroup, c.Limit)
 	}
 	if !c.Since.Before(c.Time) {
-		c.Since = j.node.BaseAt // the first look: at any time since the node's counter was seen first
+		c.Since = j.node.BaseAt // the first look: at any time since the node's counter was seen first, and the cgroup was there
+		if d.Born.After(c.Since) {
+			c.Since = d.Born
+		}
 	}
 	d.claim(c)
 	j.confirm(d)
@@ -150,7 +156,7 @@ func (j *Joiner) seenIn(d *domain, c *Claim) (n int64) {
 		if n == c.N {
 			return n
 		}
-		if it == nil || !it.Loose() || p.Comm != "" && p.Comm != it.Kill.Process.Comm || !c.fits(it.at, slack) {
+		if it == nil || !it.Loose() || d.unborn(it) || p.Comm != "" && p.Comm != it.Kill.Process.Comm || !c.fits(it.at, slack) {
 			continue
 		}
 		j.move(it, d.Path, HowSeen)
