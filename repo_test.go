@@ -118,6 +118,7 @@ var layers = []layer{
 	{"domain rdev", "stella/internal/rdev", 2, true},
 	{"domain gate", "stella/internal/gate", 2, true},
 	{"domain explain", "stella/internal/explain", 3, true}, // what kills mean, over oom
+	{"domain remedy", "stella/internal/remedy", 4, true},   // what to do about it, over explain
 	{"leaf", "stella/internal/", 1, true},
 }
 

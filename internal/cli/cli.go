@@ -53,6 +53,8 @@ type app struct {
 	cached bool
 	// job is set while a command waits for one that goes on without it.
 	job int64
+	// goOn is how to go on with a command that was interrupted in what it does in steps.
+	goOn string
 }
 
 // Main runs one command and says how the process should exit. What went wrong
@@ -100,7 +102,7 @@ It scans alone, or lets a scanner service scan in workers with memory limits.`,
 		}
 		return nil
 	}
-	group(root, newScan(a), newImage(a), newScanner(a), newOOM(a), newPods(a), newTop(a), newExplain(a), newRdev(a), newGate(a), newDoctor(a), newKeys(a), newUp(a), newWorker(a), newVersion(a), newCompletion(), newExitCodes())
+	group(root, newScan(a), newImage(a), newScanner(a), newOOM(a), newPods(a), newTop(a), newExplain(a), newRemedy(a), newRdev(a), newGate(a), newDoctor(a), newKeys(a), newUp(a), newWorker(a), newVersion(a), newCompletion(), newExitCodes())
 	a.addVersionFlag(root)
 	return root
 }

@@ -99,6 +99,8 @@ func (a *app) resume() string {
 	switch {
 	case a.job != 0:
 		return fmt.Sprintf("job %d goes on: stella scan get %d waits for its result, stella scanner job cancel %d ends it", a.job, a.job, a.job)
+	case a.goOn != "":
+		return a.goOn
 	case !a.cached:
 		return ""
 	}

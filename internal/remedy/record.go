@@ -138,10 +138,10 @@ func (w *Work) and(err, more error) error {
 	return err
 }
 
-// Read reads a change back and records what was read.
-func (w *Work) Read(ctx context.Context, step int, done *Change, node Node, wait time.Duration) (Reading, error) {
+// Read reads a change back and records what was read, unless that is the state that was known; "" is that none was.
+func (w *Work) Read(ctx context.Context, step int, done *Change, known State, node Node, wait time.Duration) (Reading, error) {
 	r, err := w.Cluster.ReadBack(ctx, done, node, wait)
-	if err != nil {
+	if err != nil || r.State == known {
 		return r, err
 	}
 	text := map[State]string{Yes: "It is in force.", No: "It is not in force.", Unknown: "Whether it is in force could not be told."}[r.State]

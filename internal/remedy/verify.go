@@ -89,6 +89,8 @@ type Observed struct {
 	// KillsKnown says that somebody was there to tell of kills.
 	KillsKnown bool
 	Ready      []Readiness
+	// InForce is what the reading of the change said. One that is not in force has helped nobody.
+	InForce State
 	// Since is when the remedy was in force, and Until when the last look was.
 	Since, Until time.Time
 }
@@ -121,7 +123,7 @@ func Verify(c Criteria, o Observed) Verdict {
 	}
 	v := Verdict{Criteria: c, Since: o.Since, Until: until}
 	in := func(t time.Time) bool { return !t.Before(o.Since) && !t.After(until) }
-	v.Checks = append(v.Checks, killed(o, in))
+	v.Checks = append(v.Checks, force(o.InForce), killed(o, in))
 	for _, s := range o.Series {
 		samples := slices.DeleteFunc(slices.Clone(s.Samples), func(s oom.Sample) bool { return !in(s.Time) })
 		slices.SortFunc(samples, func(a, b oom.Sample) int { return a.Time.Compare(b.Time) })
@@ -140,6 +142,15 @@ func Verify(c Criteria, o Observed) Verdict {
 		v.Outcome = CannotTell
 	}
 	return v
+}
+
+// force asks whether the change is in force at all.
+func force(state State) Check {
+	text := map[State]string{Yes: "It was read back: the change is in force.", No: "The change is not in force."}[state]
+	if text == "" {
+		state, text = Unknown, "Whether the change is in force could not be told."
+	}
+	return Check{"in force", state, text}
 }
 
 // over asks whether the window is over.

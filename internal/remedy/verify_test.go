@@ -13,7 +13,7 @@ import (
 // calm is what is seen of a workload with which nothing is wrong: 40 MiB of 100, with noise, for the window and some time before.
 func calm() Observed {
 	r := rand.New(rand.NewPCG(1, 2))
-	o := Observed{Since: now, Until: now.Add(10 * time.Minute), KillsKnown: true}
+	o := Observed{Since: now, Until: now.Add(10 * time.Minute), KillsKnown: true, InForce: Yes}
 	s := Series{Name: "web-1/c"}
 	for at := -5 * time.Minute; at <= 10*time.Minute; at += 2 * time.Second {
 		s.Samples = append(s.Samples, oom.Sample{Time: now.Add(at), WorkingSet: 40<<20 + r.Int64N(4<<20), Limit: 100 << 20})
@@ -74,6 +74,9 @@ func TestVerify(t *testing.T) {
 		"nobody looked":       {func(o *Observed) { o.Ready = nil }, CannotTell, "did not tell"},
 		"looked at later":     {func(o *Observed) { o.Until = now.Add(time.Hour); o.Ready = o.Ready[10:]; o.Ready[0].Time = o.Until }, Held, ""},
 		"changed after that":  {func(o *Observed) { o.Until = now.Add(time.Hour); o.Ready = o.Ready[10:]; o.Ready[0].Time, o.Ready[0].Since = o.Until, o.Until }, CannotTell, "nobody looked before"},
+		"not in force":        {func(o *Observed) { o.InForce = No }, DidNotHold, "not in force"},
+		"perhaps in force":    {func(o *Observed) { o.InForce = Unknown }, CannotTell, "could not be told"},
+		"never read back":     {func(o *Observed) { o.InForce = "" }, CannotTell, "could not be told"},
 		"a second one of two": {func(o *Observed) { o.Series = append(o.Series, Series{Name: "web-2/c"}) }, CannotTell, "0 samples"},
 	} {
 		o := calm()

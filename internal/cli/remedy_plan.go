@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"stella/internal/bytesize"
+	"stella/internal/client"
+	"stella/internal/explain"
+	"stella/internal/kube"
+	"stella/internal/remedy"
+)
+
+// remedyPlan is "stella remedy plan".
+type remedyPlan struct {
+	app    *app
+	flags  *remedyFlags
+	format string
+	since  span
+	limit  bytesize.Size
+}
+
+func newRemedyPlan(a *app, f *remedyFlags) *cobra.Command {
+	c := &remedyPlan{app: a, flags: f, format: "text", since: span(time.Hour)}
+	cmd := &cobra.Command{
+		Use:   "plan KILL|POD|CONTAINER|CGROUP",
+		Short: "Say what could be done, with risk, commands and difference",
+		Long: `Say what could be done about what "stella explain" finds: each step with its reason, its risk, the
+commands that you could type in its place, what it changes, and how it is taken back. It only reads.
+
+A plan in JSON can be applied: it remembers what it saw, and is of no use any more when that changes.
+
+` + remedyHelp,
+		Example: `  stella remedy plan 3f9a2c
+  stella remedy plan shop/web-7d9c/app -o json > plan.json
+  stella remedy plan shop/web-7d9c --limit 512Mi`,
+		Args: oneArg("what to plan for: the ID of a kill (stella oom list), or a pod or container (stella top containers)"),
+		RunE: c.run,
+	}
+	flags := cmd.Flags()
+	flags.Var(&c.since, "since", "how far to look back, such as 6h")
+	flags.Var(&c.limit, "limit", "a memory limit of your own in place of the recommended one, such as 512Mi")
+	addFormat(cmd, &c.format, textFormats)
+	return cmd
+}
+
+func (c *remedyPlan) run(cmd *cobra.Command, args []string) error {
+	if err := checkFormat(cmd, c.format, textFormats); err != nil {
+		return err
+	}
+	return c.flags.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
+		in, err := c.input(ctx, agent, args[0], time.Now())
+		if err != nil {
+			return err
+		}
+		plan := remedy.New(in)
+		return c.app.show(c.format, &plan, (&planText{&plan, args[0]}).write)
+	})
+}
+
+// input asks the agent why, and Kubernetes what there is to change.
+func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (remedy.Input, error) {
+	why := &explainCommand{app: c.app, since: c.since}
+	known, err := why.input(ctx, agent, name, now)
+	if err != nil {
+		return remedy.Input{}, err
+	}
+	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now}
+	in.Cgroup, err = why.find(ctx, agent, name, new(explain.Input))
+	if err != nil || known.Container.Pod == "" {
+		return in, err
+	}
+	err = c.flags.withCluster(func(cluster *remedy.Cluster) error { return c.look(ctx, cluster, &known, &in) })
+	if errors.Is(err, errNoCluster) {
+		c.app.warn("Kubernetes is not asked, so no step can be made: " + err.Error())
+		return in, nil
+	}
+	return in, err
+}
+
+// look reads the objects that a plan is about.
+func (c *remedyPlan) look(ctx context.Context, cluster *remedy.Cluster, known *explain.Input, in *remedy.Input) (err error) {
+	who := &known.Container
+	in.Workload, err = cluster.Workload(ctx, who.Namespace, who.Pod, who.Name)
+	if errors.Is(err, kube.ErrNotFound) && who.Workload != "" {
+		in.Workload, err = cluster.WorkloadOf(ctx, who.Namespace, who.Workload, who.Name)
+	}
+	if err != nil || in.Report.Findings[0].Cause != explain.NodeFull {
+		return err
+	}
+	for _, n := range known.Neighbours {
+		if n.Container.Pod != "" && n.Container.ID != who.ID && n.Growth > in.CulpritUse.Growth {
+			in.CulpritUse = n
+		}
+	}
+	if took := &in.CulpritUse.Container; took.Pod != "" {
+		in.Culprit, err = cluster.Workload(ctx, took.Namespace, took.Pod, took.Name)
+	}
+	return err
+}
