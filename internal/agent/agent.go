@@ -48,7 +48,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 		return errors.Join(err, n.close())
 	}
 	work, ctx := errgroup.WithContext(ctx)
-	requests := newAPI(n, o.Log, ctx.Done())
+	requests := newAPI(n, n.incidentsAPI(), o.Log, ctx.Done())
 	if socket != nil {
 		work.Go(func() error { return listen.Serve(ctx, requests, socket) })
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"stella/internal/apikey"
 	"stella/internal/oom"
 	"stella/internal/oom/ledger"
 	"stella/internal/sse"
@@ -24,7 +25,7 @@ const (
 	readAll    = 30 * time.Second
 	idle       = 2 * time.Minute
 	maxHeader  = 16 << 10
-	// maxStreams bounds those who follow kills, each of which costs some 70 KiB.
+	// maxStreams bounds those who follow kills or incidents, each of which costs some 70 KiB.
 	maxStreams = 16
 	// maxProcesses bounds one answer about processes.
 	maxProcesses = 1000
@@ -51,17 +52,18 @@ type reads interface {
 	Status() oom.AgentStatus
 }
 
-// api answers over the agent's socket, whose permissions say who may ask. Everything only reads.
+// api answers over the agent's socket, whose permissions say who may ask. Everything only reads, but for what people tell of incidents.
 type api struct {
-	from    reads
-	log     *slog.Logger
-	closing <-chan struct{}
-	streams chan struct{}
+	from      reads
+	incidents incidentsAPI
+	log       *slog.Logger
+	closing   <-chan struct{}
+	streams   chan struct{}
 }
 
 // newAPI makes the server of the socket. Streams end when closing is closed.
-func newAPI(from reads, log *slog.Logger, closing <-chan struct{}) *http.Server {
-	a := &api{from: from, log: log, closing: closing, streams: make(chan struct{}, maxStreams)}
+func newAPI(from reads, incidents incidentsAPI, log *slog.Logger, closing <-chan struct{}) *http.Server {
+	a := &api{from: from, incidents: incidents, log: log, closing: closing, streams: make(chan struct{}, maxStreams)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/kills", a.kills)
 	mux.HandleFunc("GET /v1/kills/events", a.events)
@@ -75,29 +77,26 @@ func newAPI(from reads, log *slog.Logger, closing <-chan struct{}) *http.Server 
 	mux.HandleFunc("GET /v1/processes", a.processes)
 	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Node()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { a.answer(w, a.from.Status()) })
+	a.handleIncidents(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		asked := &http.Request{Method: http.MethodGet, URL: r.URL, Host: r.Host}
 		if _, pattern := mux.Handler(asked); pattern != "/" {
 			w.Header().Set("Allow", "GET, HEAD")
-			refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("this agent only shows: it has no %s", r.Method))
+			refuse(w, http.StatusMethodNotAllowed, fmt.Sprintf("this agent has no %s %s, which can only be read", r.Method, r.URL.Path))
 			return
 		}
 		refuse(w, http.StatusNotFound, fmt.Sprintf("this agent has no %s %s; docs/agent.md lists what it has", r.Method, r.URL.Path))
 	})
-	return &http.Server{Handler: mux, ReadHeaderTimeout: readHeader, ReadTimeout: readAll, IdleTimeout: idle, MaxHeaderBytes: maxHeader}
+	return &http.Server{Handler: mux, ConnContext: apikey.ConnContext, ReadHeaderTimeout: readHeader, ReadTimeout: readAll, IdleTimeout: idle, MaxHeaderBytes: maxHeader}
 }
 
 func (a *api) kills(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	f := oom.Filter{Namespace: q.Get("namespace"), Pod: q.Get("pod"), Container: q.Get("container"), Workload: q.Get("workload")}
-	if s := q.Get("since"); s != "" {
-		var err error
-		if f.Since, err = time.Parse(time.RFC3339Nano, s); err != nil {
-			refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("since: %q is no time as in RFC 3339, such as 2026-11-21T03:33:00Z", s))
-			return
-		}
-	}
 	var ok bool
+	if f.Since, ok = moment(w, q.Get("since"), "since"); !ok {
+		return
+	}
 	if f.Limit, ok = number(w, q.Get("limit"), "limit", oom.MaxKills); !ok {
 		return
 	}
@@ -188,15 +187,7 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("Last-Event-ID: %v; leave it out to follow from now on", err))
 		return
 	}
-	select {
-	case a.streams <- struct{}{}:
-		defer func() { <-a.streams }()
-	default:
-		w.Header().Set("Retry-After", "5")
-		refuse(w, http.StatusTooManyRequests, fmt.Sprintf("%d clients follow this agent already, which is the most", maxStreams))
-		return
-	}
-	err := sse.Serve(w, r, a.closing, func(ctx context.Context, send func(sse.Event) error) error {
+	a.stream(w, r, "kills", func(ctx context.Context, send func(sse.Event) error) error {
 		return a.from.Follow(ctx, after, func(cursor string, e oom.KillEvent) error {
 			data, err := json.Marshal(e)
 			if err != nil {
@@ -205,8 +196,20 @@ func (a *api) events(w http.ResponseWriter, r *http.Request) {
 			return send(sse.Event{ID: cursor, Data: data})
 		})
 	})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		a.log.Debug("stream of kills ended", "error", err)
+}
+
+// stream streams what follow sends, if not too many are streamed to already.
+func (a *api) stream(w http.ResponseWriter, r *http.Request, what string, follow func(context.Context, func(sse.Event) error) error) {
+	select {
+	case a.streams <- struct{}{}:
+		defer func() { <-a.streams }()
+	default:
+		w.Header().Set("Retry-After", "5")
+		refuse(w, http.StatusTooManyRequests, fmt.Sprintf("%d clients follow this agent already, which is the most", maxStreams))
+		return
+	}
+	if err := sse.Serve(w, r, a.closing, follow); err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Debug("a stream ended", "of", what, "error", err)
 	}
 }
 
@@ -224,6 +227,19 @@ func (a *api) answer(w http.ResponseWriter, v any) {
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		a.log.Debug("an answer was not taken", "error", err)
 	}
+}
+
+// moment reads a time; empty is the zero time.
+func moment(w http.ResponseWriter, text, name string) (time.Time, bool) {
+	if text == "" {
+		return time.Time{}, true
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("%s: %q is no time as in RFC 3339, such as 2026-11-21T03:33:00Z", name, text))
+		return time.Time{}, false
+	}
+	return t, true
 }
 
 // number reads a count from 0 to most; empty is 0.

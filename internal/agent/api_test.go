@@ -96,7 +96,7 @@ func newShown(t *testing.T) *shown {
 func serve(t *testing.T, s *shown) (url string, closing chan struct{}) {
 	t.Helper()
 	closing = make(chan struct{})
-	server := httptest.NewServer(newAPI(s, slog.New(slog.DiscardHandler), closing).Handler)
+	server := httptest.NewServer(newAPI(s, incidentsAPI{why: errFound}, slog.New(slog.DiscardHandler), closing).Handler)
 	t.Cleanup(server.Close)
 	return server.URL, closing
 }
@@ -324,7 +324,7 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"
 func TestSlowReaderIsToldWhatItMissed(t *testing.T) {
 	s := newShown(t)
 	l := &pipes{conns: make(chan net.Conn, 1)}
-	server := newAPI(s, slog.New(slog.DiscardHandler), nil)
+	server := newAPI(s, incidentsAPI{}, slog.New(slog.DiscardHandler), nil)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(l) })
 	t.Cleanup(func() {

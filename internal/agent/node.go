@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"stella/internal/agent/incidents"
 	"stella/internal/agent/inspect"
+	"stella/internal/incident/spool"
 	"stella/internal/kube"
 	"stella/internal/oom"
 	"stella/internal/oom/counters"
@@ -45,6 +47,10 @@ type node struct {
 	kube     *kube.Client // nil without Kubernetes
 	victims  *victims.Victims
 	outlooks *outlooks
+	// incidents is nil where they cannot be kept, and noIncidents says why; outgoing is nil where they are sent nowhere.
+	incidents   *incidents.Incidents
+	noIncidents error
+	outgoing    *spool.Spool
 	// lag is told how late a kill came into the ledger.
 	lag func(time.Duration)
 }
@@ -83,6 +89,9 @@ func openNode(o Options) (*node, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, n.ledger.Close(), n.closeVictims())
+	}
+	if err := n.openIncidents(); err != nil {
+		return nil, errors.Join(err, n.close())
 	}
 	return n, nil
 }
@@ -227,6 +236,12 @@ func (n *node) main(cgroup string) (pid int, alive, ok bool) {
 func (n *node) run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return n.ledger.Run(ctx) })
+	if n.incidents != nil {
+		work.Go(func() error { return n.incidents.Run(ctx) })
+	}
+	if n.outgoing != nil {
+		work.Go(func() error { n.outgoing.Run(ctx); return nil })
+	}
 	work.Go(func() error { return ended(ctx, n.owners.Run(ctx)) })
 	if n.cgroups != nil {
 		work.Go(func() error { return ended(ctx, n.samples.Run(ctx)) })
@@ -331,6 +346,9 @@ func (n *node) close() error {
 	var err error
 	if n.samples != nil {
 		err = n.samples.Close()
+	}
+	if n.outgoing != nil {
+		err = errors.Join(err, n.outgoing.Close())
 	}
 	return errors.Join(err, n.ledger.Close(), n.closeVictims())
 }

@@ -38,6 +38,12 @@ type Options struct {
 	MaxBytes bytesize.Size
 	MaxAge   time.Duration
 
+	// IncidentsTo is the address of a stellad that is told of incidents, too: unix:///PATH, https://HOST:PORT or http://HOST:PORT; empty is none.
+	// IncidentsKeyFile has the key for it, and IncidentsCA the certificates that its own is checked against, "" the system's.
+	IncidentsTo, IncidentsKeyFile, IncidentsCA string
+	// CommandsTold says that the rdev-api of this machine tells of kills of its commands itself.
+	CommandsTold bool
+
 	// Socket is the path of the Unix socket for commands of this machine; SocketGroup is the group
 	// whose members may use it beside root and the agent's user.
 	Socket, SocketGroup string
@@ -72,6 +78,9 @@ func (o *Options) Validate() (err error) {
 	}
 	if o.Root == "" {
 		o.Root = "/"
+	}
+	if o.IncidentsTo == "" && (o.IncidentsKeyFile != "" || o.IncidentsCA != "") {
+		return errors.New("--incidents-key-file and --incidents-ca need --incidents-to: where incidents are sent")
 	}
 	for _, dir := range []*string{&o.StateDir, &o.Root, &o.Socket, &o.BPFDir} {
 		if *dir == "" {

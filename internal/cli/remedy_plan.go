@@ -64,14 +64,16 @@ func (c *remedyPlan) run(cmd *cobra.Command, args []string) error {
 // input asks the agent why, and Kubernetes what there is to change.
 func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (remedy.Input, error) {
 	why := &explainCommand{app: c.app, since: c.since}
-	known, err := why.input(ctx, agent, name, now)
+	known, cgroup, err := why.input(ctx, agent, name, now)
 	if err != nil {
 		return remedy.Input{}, err
 	}
-	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now}
-	in.Cgroup, err = why.find(ctx, agent, name, new(explain.Input))
-	if err != nil || known.Container.Pod == "" {
-		return in, err
+	if err := why.askApplication(ctx, agent, cgroup, &known); err != nil {
+		return remedy.Input{}, err
+	}
+	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now, Cgroup: cgroup}
+	if known.Container.Pod == "" {
+		return in, nil
 	}
 	err = c.flags.withCluster(func(cluster *remedy.Cluster) error { return c.look(ctx, cluster, &known, &in) })
 	if errors.Is(err, errNoCluster) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"stella/internal/incident"
 	"stella/internal/oom"
 	"stella/internal/sse"
 )
@@ -125,4 +126,24 @@ func (a *Agent) Status(ctx context.Context) (oom.AgentStatus, error) {
 	var status oom.AgentStatus
 	err := a.c.call(ctx, get("/v1/status", nil), &status)
 	return status, err
+}
+
+// Incidents returns incidents of the node, the newest first.
+func (a *Agent) Incidents(ctx context.Context, f incident.Filter) ([]incident.Incident, error) {
+	return a.c.Incidents(ctx, f)
+}
+
+// Incident returns one incident of the node with its timeline.
+func (a *Agent) Incident(ctx context.Context, id string) (incident.Details, error) {
+	return a.c.Incident(ctx, id)
+}
+
+// AppendEvents adds to incidents of the node what people did, and what came of it, at most [incident.MaxBatch] events. An error says that not all of them are kept.
+func (a *Agent) AppendEvents(ctx context.Context, events []incident.Event) error {
+	return a.c.AppendEvents(ctx, events)
+}
+
+// FollowIncidents calls fn with each event of the node's incidents as it comes, without its data, as [Client.FollowIncidents] does.
+func (a *Agent) FollowIncidents(ctx context.Context, after string, fn func(incident.Event) error) error {
+	return a.c.FollowIncidents(ctx, after, fn)
 }

@@ -11,6 +11,8 @@ type Filter struct {
 	Namespace string
 	// Pod, Container, Workload are names; Workload is Kind/name or the name alone.
 	Pod, Container, Workload string
+	// Cgroup is a path: kills in it and below it.
+	Cgroup string
 	// Limit is the most kills, the newest; 0 is [MaxKills].
 	Limit int
 }

@@ -98,10 +98,15 @@ func (s *Store) loadIDs(e *entry) error {
 	} else {
 		s.loaded = slices.DeleteFunc(s.loaded, func(other *entry) bool { return other == e })
 	}
-	if len(s.loaded) == maxLoaded {
+	s.loaded = append(s.loaded, e)
+	count := 0
+	for _, other := range s.loaded {
+		count += len(other.ids)
+	}
+	for count > maxIDs && len(s.loaded) > 1 {
+		count -= len(s.loaded[0].ids)
 		s.unload(s.loaded[0])
 	}
-	s.loaded = append(s.loaded, e)
 	return nil
 }
 
@@ -129,7 +134,7 @@ func (s *Store) fold(e *entry, batch []incident.Event) {
 	e.Incident, _ = incident.Fold(events)
 }
 
-// room refuses what has no room in the incident, after thinning it where it must. Kills can be told together, so they always have room, and so has the end.
+// room refuses what has no room in the incident, after thinning it where it must. What programs tell is thinned, so it always has room, and so has the end.
 func (s *Store) room(e *entry, batch []incident.Event, more int) error {
 	if e.Events+len(batch) <= incident.MaxEvents && e.size+int64(more) <= maxFile {
 		return nil
@@ -140,7 +145,7 @@ func (s *Store) room(e *entry, batch []incident.Event, more int) error {
 	if e.Events+len(batch) <= incident.MaxEvents && e.size+int64(more) <= maxFile {
 		return nil
 	}
-	if slices.ContainsFunc(batch, func(event incident.Event) bool { return event.Kind != incident.Killed && event.Kind != incident.Ended }) {
+	if slices.ContainsFunc(batch, func(event incident.Event) bool { return kept[event.Kind] == 0 && event.Kind != incident.Ended }) {
 		return ErrFull
 	}
 	return nil

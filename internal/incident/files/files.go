@@ -40,8 +40,8 @@ const (
 	maxFile = 1 << 20
 	// maxLine bounds one event as JSON, in bytes: names and texts of [incident.MaxName] and [incident.MaxText], and data, all with escapes.
 	maxLine = 1 << 20
-	// maxLoaded bounds the incidents whose events' IDs are at hand, at some 50 KiB each.
-	maxLoaded = 8
+	// maxIDs bounds the IDs of events that are at hand, at some 16 bytes each: those of the incidents that were told of last. Those of others are read when they are needed.
+	maxIDs = 16 << 10
 
 	suffix   = ".jsonl"
 	fileMode = 0o640

@@ -224,7 +224,7 @@ func TestBounds(t *testing.T) {
 		}
 		size += info.Size()
 	}
-	if size != s.Bytes() || size > 2*maxFile || len(names) != maxIncidents || len(s.loaded) > maxLoaded {
+	if size != s.Bytes() || size > 2*maxFile || len(names) != maxIncidents || len(s.loaded) > maxIDs {
 		t.Errorf("%d bytes in %d files, %d counted, %d loaded", size, len(names), s.Bytes(), len(s.loaded))
 	}
 }
@@ -253,7 +253,7 @@ func TestThinned(t *testing.T) {
 	want, _ := incident.Fold(events)
 	thin := thinned(events)
 	got, _ := incident.Fold(thin)
-	if len(thin) > 200 || got.Kills != want.Kills || got.State != want.State || got.First != want.First || got.Last != want.Last || got.Cause != want.Cause {
+	if len(thin) > 250 || got.Kills != want.Kills || got.State != want.State || got.First != want.First || got.Last != want.Last || got.Cause != want.Cause {
 		t.Errorf("%d events\n%+v\nwant\n%+v", len(thin), got, want)
 	}
 	if again := thinned(thin); len(again) > len(thin) {

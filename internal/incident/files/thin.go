@@ -4,15 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"stella/internal/incident"
 )
 
-const (
-	// keptKills, keptSamples and keptExplained are how many of the newest of each stay as they are when an incident is thinned.
-	keptKills, keptSamples, keptExplained = 100, 4, 8
-)
+// kept is how many of the newest events of a kind stay as they are when an incident is thinned. Those of kinds that people tell, and of remedies, all stay.
+var kept = map[incident.Kind]int{
+	incident.Killed: 100, incident.Sampled: 4, incident.Explained: 8, incident.Profiled: 8, incident.Warned: 50, incident.Changed: 50, incident.Opened: 20,
+}
 
 // thin writes an incident again with fewer events.
 func (s *Store) thin(e *entry) error {
@@ -51,8 +52,8 @@ func writeSynced(path string, text []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// thinned tells old kills together, those between two changes of the state each, and leaves old samples and explanations out. The incident that follows from it is
-// the same but for the number of its events. It takes a timeline.
+// thinned tells old kills together, those between two changes of the state each, and leaves out what else is old of what programs tell. The incident that follows from it is
+// the same but for the number of its events. It takes a timeline, whose first event stays.
 func thinned(events []incident.Event) []incident.Event {
 	left := map[incident.Kind]int{}
 	for _, e := range events {
@@ -62,21 +63,14 @@ func thinned(events []incident.Event) []incident.Event {
 	run := -1 // where kills are added up, in out
 	for _, e := range events {
 		left[e.Kind]--
-		switch e.Kind {
-		case incident.Killed:
-			if left[e.Kind] >= keptKills {
+		most, bounded := kept[e.Kind]
+		if bounded && left[e.Kind] >= most && len(out) > 0 {
+			if e.Kind == incident.Killed {
 				run = together(&out, run, e)
-				continue
 			}
-		case incident.Sampled:
-			if left[e.Kind] >= keptSamples {
-				continue
-			}
-		case incident.Explained:
-			if left[e.Kind] >= keptExplained {
-				continue
-			}
-		case incident.Remedied, incident.Failed, incident.RolledBack, incident.Verified, incident.Ended:
+			continue
+		}
+		if slices.Contains([]incident.Kind{incident.Remedied, incident.Failed, incident.RolledBack, incident.Verified, incident.Ended}, e.Kind) {
 			run = -1
 		}
 		out = append(out, e)

@@ -128,6 +128,7 @@ func chosen(f *oom.Filter, k *oom.Kill) bool {
 		(f.Namespace == "" || f.Namespace == c.Namespace) &&
 		(f.Pod == "" || f.Pod == c.Pod) &&
 		(f.Container == "" || f.Container == c.Name) &&
+		(f.Cgroup == "" || k.Cgroup == f.Cgroup || strings.HasPrefix(k.Cgroup, f.Cgroup+"/")) &&
 		(f.Workload == "" || strings.EqualFold(f.Workload, c.Workload) || f.Workload == c.Workload[strings.LastIndexByte(c.Workload, '/')+1:])
 }
 

@@ -65,3 +65,10 @@ func number(id string) (uint64, bool) {
 	n, err := strconv.ParseUint(id[tagLen:], 16, 64)
 	return n, err == nil
 }
+
+// Later reports whether a kill was numbered after another one of the same ledger and boot; IDs of which one is none are not.
+func Later(id, than string) bool {
+	n, ok := number(id)
+	m, known := number(than)
+	return ok && known && id[:tagLen] == than[:tagLen] && n > m
+}

@@ -1,6 +1,10 @@
 package samples
 
-import "stella/internal/oom"
+import (
+	"time"
+
+	"stella/internal/oom"
+)
 
 // Usage is what every container uses, and what those that are gone used last. Whose container
 // it is, and its kills, are left to the caller. A container that was never sampled is left out.
@@ -86,14 +90,22 @@ func (s *Sampler) Newest(cgroup string) (oom.Sample, bool) {
 // Series are the samples of a container, the oldest first: of every second at last, and the further
 // apart the older they are. Where the same path was used by several, one after the other, it
 // has all that are kept. Nil is a container that is not known.
-func (s *Sampler) Series(cgroup string) []oom.Sample {
+func (s *Sampler) Series(cgroup string) []oom.Sample { return s.SeriesSince(cgroup, time.Time{}) }
+
+// SeriesSince are those of a time or later: of many hours there can be some megabytes.
+func (s *Sampler) SeriesSince(cgroup string, since time.Time) []oom.Sample {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []oom.Sample
+	from := since.UnixMilli() // of the zero time before all
 	for _, list := range [][]*group{s.ended, s.containers} {
 		for _, g := range list {
 			if g.Path == cgroup {
-				g.container.history.each(func(s *sample) { out = append(out, s.export()) })
+				g.container.history.each(func(s *sample) {
+					if s.figures[clock] >= from {
+						out = append(out, s.export())
+					}
+				})
 			}
 		}
 	}

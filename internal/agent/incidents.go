@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"time"
+
+	"stella/internal/agent/incidents"
+	"stella/internal/client"
+	"stella/internal/explain"
+	"stella/internal/incident/spool"
+	"stella/internal/oom"
+	"stella/internal/oom/owner"
+)
+
+// maxExplained is how many kills are looked at for an explanation, the newest.
+const maxExplained = 200
+
+// openIncidents opens the incidents of the node. Where they cannot be kept, the agent goes on without, and says why to whoever asks.
+func (n *node) openIncidents() error {
+	var err error
+	if n.outgoing, err = openSpool(n.o); err != nil {
+		return err
+	}
+	o := incidents.Options{
+		Dir: filepath.Join(n.o.StateDir, "incidents"), Node: n.o.Node, Ledger: n.ledger, Explain: n.explain, Usage: n.Usage, CommandsTold: n.o.CommandsTold, Log: n.log,
+	}
+	if n.outgoing != nil {
+		o.Send = n.outgoing.Add
+	}
+	if n.incidents, n.noIncidents = incidents.Open(o); n.noIncidents != nil {
+		n.log.Error("this agent keeps no incidents; the ledger has the kills", "why", n.noIncidents)
+	}
+	return nil
+}
+
+// explain says why a process was killed, and from which samples.
+func (n *node) explain(k oom.Kill, since, now time.Time) (explain.Report, []oom.Sample) {
+	in := explain.Input{Container: k.Container, Now: now, Kills: []oom.Kill{k}}
+	cgroup := k.Cgroup
+	if place := owner.Parse(k.Cgroup); place.ContainerPath != "" {
+		cgroup = place.ContainerPath
+	}
+	for n.samples != nil && len(cgroup) > 1 { // what is below a cgroup that is sampled belongs to it
+		if in.Samples = n.samples.SeriesSince(cgroup, since); len(in.Samples) > 0 {
+			break
+		}
+		cgroup = path.Dir(cgroup)
+	}
+	for _, other := range n.ledger.Kills(oom.Filter{Since: since, Cgroup: cgroup, Limit: maxExplained}) {
+		if other.ID != k.ID {
+			in.Kills = append(in.Kills, other)
+		}
+	}
+	return explain.Explain(in), in.Samples
+}
+
+// openSpool opens what keeps events until a stellad has them; nil where there is none to tell.
+func openSpool(o Options) (*spool.Spool, error) {
+	if o.IncidentsTo == "" {
+		return nil, nil
+	}
+	c, err := client.New(client.Options{Address: o.IncidentsTo, KeyFile: o.IncidentsKeyFile, CAFile: o.IncidentsCA, UserAgent: "stella-agent/" + o.Version})
+	if err != nil {
+		return nil, fmt.Errorf("--incidents-to: %w", err)
+	}
+	return spool.Open(filepath.Join(o.StateDir, "outgoing"), spool.Options{Send: c.SendEvents, Log: o.Log})
+}

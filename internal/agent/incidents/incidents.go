@@ -1,0 +1,343 @@
+// Package incidents makes incidents of the kills that a node's ledger has, and keeps them.
+//
+// Words: see [stella/internal/incident] and [stella/internal/oom]. An incident is about a workload (namespace, owner and container; else a container, a unit or a cgroup) and whose limit
+// fired. A kill joins the one that has not ended, or opens another. What ran out of memory where no limit fired is the node; all victims of that are of one incident. Kills are
+// told when their witnesses had their time, some seconds after they happened; of one that is known otherwise after that, a correction is told. A burst is explained when it
+// is over. Beyond [incident.MaxKills] the kills of a minute are told together.
+//
+// The position is the version in the ledger up to which everything was told. It is written after the events are on disk, and after a start everything behind it is told again; events
+// have IDs that follow from the node, the boot and the kill, so what was told before is known. So nothing is lost or doubled by a kill -9.
+//
+// Kills of stellad's workers are left to stellad, whose own incidents they are; those of rdev-api's commands are, where it says so, rdev-api's.
+//
+// Hazards:
+//
+//   - Kills that were told together are not corrected.
+//   - Samples are in memory: kills of before a restart of the agent are explained by what was sampled since.
+//   - With a stellad, an incident that a person closes there has not ended here, and further kills join it.
+package incidents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"stella/internal/explain"
+	"stella/internal/incident"
+	"stella/internal/incident/files"
+	"stella/internal/oom"
+)
+
+const (
+	// tick is between two looks at what is due.
+	tick = time.Second
+	// changesEvery is between two looks at limits and images.
+	changesEvery = 30 * time.Second
+	// maxCursor bounds the file with the position, in bytes.
+	maxCursor = 256
+)
+
+// Ledger is where kills come from.
+type Ledger interface {
+	Newest() string
+	Replay(after string, fn func(cursor string, e oom.KillEvent) error) (cursor string, err error)
+	Follow(ctx context.Context, after string, fn func(cursor string, e oom.KillEvent) error) error
+}
+
+// Options are all that this takes from its surroundings.
+type Options struct {
+	// Dir keeps the incidents over restarts, at most MaxBytes of them; 0 is the default of package files.
+	Dir      string
+	MaxBytes int64
+	Node     string
+	Ledger   Ledger
+	// Explain says why a process was killed, with the samples that it looked at.
+	Explain func(k oom.Kill, since, now time.Time) (explain.Report, []oom.Sample)
+	// Usage is what containers use now.
+	Usage func() []oom.Usage
+	// Send keeps events to be sent elsewhere; nil sends nothing. It may wait for the disk.
+	Send func(...incident.Event) error
+	// CommandsTold says that rdev-api tells of kills of its commands itself.
+	CommandsTold bool
+	Log          *slog.Logger
+}
+
+// Incidents are those of one node. Its methods may be called from several goroutines.
+type Incidents struct {
+	o     Options
+	store *files.Store
+	// room is told when kills that waited were told.
+	room chan struct{}
+
+	mu     sync.Mutex
+	opener opener
+	saved  string // the position that is on disk
+
+	// Only the goroutine of tell uses these.
+	outbox []incident.Event // made, and not kept yet
+	next   string           // the position when they are
+	failed bool
+	looked time.Time // for changes
+}
+
+// Open reads the incidents that there are.
+func Open(o Options) (*Incidents, error) {
+	n := &Incidents{o: o, room: make(chan struct{}, 1)}
+	n.opener = opener{node: o.Node, actor: "stella-agent on " + o.Node, began: time.Now(), ended: n.ended, left: n.left}
+	var err error
+	if n.store, err = files.Open(o.Dir, files.Options{MaxBytes: o.MaxBytes, Log: o.Log}, n.opener.recall); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(n.positionFile())
+	switch {
+	case err == nil && len(text) <= maxCursor:
+		n.saved = strings.TrimSpace(string(text))
+	case err == nil || errors.Is(err, os.ErrNotExist):
+		// The first start: what the ledger has of before is known to those who looked.
+		n.saved = o.Ledger.Newest()
+		err = n.save(n.saved)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("how far kills were told: %w", err)
+	}
+	n.opener.heard.cursor = n.saved
+	return n, nil
+}
+
+func (n *Incidents) positionFile() string { return filepath.Join(n.o.Dir, "position") }
+
+// ended reports whether an incident takes no more kills.
+func (n *Incidents) ended(id string) bool {
+	in, ok := n.store.Incident(id)
+	return !ok || in.State.Ended() // one that is not there was removed to make room
+}
+
+// left reports whether somebody else tells of kills in a cgroup.
+func (n *Incidents) left(cgroup string) bool {
+	return of(cgroup, workerGroup) || n.o.CommandsTold && of(cgroup, commandGroup)
+}
+
+// Run makes and keeps events until ctx ends. What waits then is told after the next start.
+func (n *Incidents) Run(ctx context.Context) error {
+	var telling sync.WaitGroup
+	telling.Go(func() { n.tell(ctx) })
+	defer telling.Wait()
+	n.mu.Lock()
+	at := n.saved
+	n.mu.Unlock()
+	for ctx.Err() == nil {
+		at = n.follow(ctx, at)
+	}
+	return nil
+}
+
+var (
+	errBehind = errors.New("versions were missed")
+	errFull   = errors.New("too many kills wait")
+)
+
+// follow hears what the ledger tells behind a cursor, until something has to begin again, and returns from where.
+func (n *Incidents) follow(ctx context.Context, at string) string {
+	hear := func(cursor string, e oom.KillEvent) error {
+		if e.Missed > 0 {
+			return errBehind
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if !n.opener.hear(cursor, &e, time.Now()) {
+			return errFull
+		}
+		at = cursor
+		return nil
+	}
+	end, err := n.o.Ledger.Replay(at, hear)
+	if err == nil {
+		at = end
+		err = n.o.Ledger.Follow(ctx, at, hear)
+	}
+	switch {
+	case ctx.Err() != nil, errors.Is(err, errBehind):
+	case errors.Is(err, errFull):
+		select {
+		case <-n.room:
+		case <-ctx.Done():
+		}
+	default: // a position that somebody damaged
+		n.o.Log.Error("kills cannot be followed from where they were told; those of meanwhile are not in incidents", "position", at, "why", err)
+		at = n.o.Ledger.Newest()
+	}
+	return at
+}
+
+// tell keeps what is due until ctx ends, and then what is due at that moment.
+func (n *Incidents) tell(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			n.step(time.Now())
+			return
+		case <-ticker.C:
+			n.step(time.Now())
+			n.explain(time.Now())
+			n.change(time.Now())
+		}
+	}
+}
+
+// step keeps the events that are due, and then how far that was.
+func (n *Incidents) step(now time.Time) {
+	if len(n.outbox) == 0 {
+		n.mu.Lock()
+		n.outbox = n.opener.due(now)
+		n.next = n.opener.position()
+		n.mu.Unlock()
+		select {
+		case n.room <- struct{}{}:
+		default:
+		}
+	}
+	err := n.keep()
+	if err == nil && n.next != n.saved {
+		err = n.save(n.next)
+	}
+	if err != nil && !n.failed {
+		n.o.Log.Error("incidents cannot be kept; kills wait in the ledger until they can", "why", err)
+	} else if err == nil && n.failed {
+		n.o.Log.Info("incidents can be kept again")
+	}
+	n.failed = err != nil
+}
+
+// keep keeps what is in the outbox, and waits until it is on disk.
+func (n *Incidents) keep() error {
+	if len(n.outbox) == 0 {
+		return nil
+	}
+	if n.o.Send != nil {
+		if err := n.o.Send(n.outbox...); err != nil {
+			return err
+		}
+	}
+	for len(n.outbox) > 0 {
+		// In the order in which they were made: an incident is opened before it has kills.
+		id, batch := n.outbox[0].Incident, []incident.Event{}
+		var rest []incident.Event
+		for _, e := range n.outbox {
+			if e.Incident == id {
+				batch = append(batch, e)
+			} else {
+				rest = append(rest, e)
+			}
+		}
+		_, err := n.store.Append(batch...)
+		switch {
+		case errors.Is(err, files.ErrNotFound), errors.Is(err, files.ErrFull): // it was removed meanwhile, to make room, or has none
+			n.o.Log.Warn("events of an incident are not kept", "incident", id, "events", len(batch), "why", err)
+		case err != nil:
+			return err
+		}
+		n.outbox = rest
+	}
+	n.outbox = nil
+	n.mu.Lock()
+	n.opener.kept()
+	n.mu.Unlock()
+	return n.store.Sync()
+}
+
+// save writes the position, so that a crash leaves this one or the last.
+func (n *Incidents) save(position string) error {
+	path := n.positionFile()
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(position + "\n")
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	n.saved = position
+	return nil
+}
+
+// explain explains one incident, if one has to be.
+func (n *Incidents) explain(now time.Time) {
+	if len(n.outbox) > 0 {
+		return
+	}
+	n.mu.Lock()
+	g := n.opener.next(now)
+	var k oom.Kill
+	if g != nil {
+		k = g.burst.kill
+	}
+	n.mu.Unlock()
+	if g == nil || n.o.Explain == nil {
+		return
+	}
+	report, samples := n.o.Explain(k, now.Add(-lookBack), now)
+	n.mu.Lock()
+	n.outbox = n.opener.explained(g, &report, samples, now)
+	n.mu.Unlock()
+	n.step(now)
+}
+
+// change tells what changed of the subjects.
+func (n *Incidents) change(now time.Time) {
+	if len(n.outbox) > 0 || now.Sub(n.looked) < changesEvery {
+		return
+	}
+	n.looked = now
+	n.mu.Lock()
+	going := len(n.opener.going)
+	n.mu.Unlock()
+	if going == 0 || n.o.Usage == nil {
+		return
+	}
+	all := n.o.Usage()
+	n.mu.Lock()
+	n.outbox = n.opener.changes(all, now)
+	n.mu.Unlock()
+	n.step(now)
+}
+
+// List are the incidents that a filter chooses, the newest first.
+func (n *Incidents) List(f incident.Filter) []incident.Incident { return n.store.List(f) }
+
+// Details are one incident with its timeline. The error matches [files.ErrNotFound] where there is none.
+func (n *Incidents) Details(id string) (incident.Details, error) { return n.store.Details(id) }
+
+// Follow calls fn with each event as it is kept, without its data; see [files.Store.Follow].
+func (n *Incidents) Follow(ctx context.Context, after string, fn func(cursor string, e incident.Event) error) error {
+	return n.store.Follow(ctx, after, fn)
+}
+
+// Bytes is what the incidents take on disk.
+func (n *Incidents) Bytes() int64 { return n.store.Bytes() }
+
+// Add keeps what somebody tells, and returns when it is on disk.
+func (n *Incidents) Add(e incident.Event) (news int, err error) {
+	if _, ok := n.store.Incident(e.Incident); !ok {
+		return 0, files.ErrNotFound
+	}
+	if n.o.Send != nil {
+		if err := n.o.Send(e); err != nil {
+			return 0, err
+		}
+	}
+	if news, err = n.store.Append(e); err != nil {
+		return 0, err
+	}
+	return news, n.store.Sync()
+}
