@@ -11,15 +11,21 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
+// Step is a migration that statements alone cannot do. It is kept as a whole or not at all.
+type Step struct {
+	Version int64
+	Run     func(ctx context.Context, tx *Tx) error
+}
+
 // Migrate brings a component's tables to the newest version that it knows. Its
 // migrations are the files NUMBER_NAME.sql of fsys, statements in the words of this
-// package's doc; each is kept as a whole or not at all. table keeps the
+// package's doc, and the steps, which have other numbers; each is kept as a whole or not at all. table keeps the
 // version, one for each component. Processes that share the database take turns.
 //
 // A database with a higher version than the migrations matches [ErrNewer], and is left as it is.
-func (db *DB) Migrate(ctx context.Context, fsys fs.FS, table string) error {
+func (db *DB) Migrate(ctx context.Context, fsys fs.FS, table string, steps ...Step) error {
 	options := []goose.ProviderOption{goose.WithTableName(table), goose.WithDisableGlobalRegistry(true)}
-	migrations, err := db.migrations(fsys)
+	migrations, err := db.migrations(fsys, steps)
 	if err != nil {
 		return fmt.Errorf("migrations of %s: %w", table, err)
 	}
@@ -55,8 +61,8 @@ func (db *DB) migrationError(ctx context.Context, table string, err error) error
 	return fmt.Errorf("bring %s up to date: %w", table, db.classify(ctx, err))
 }
 
-// migrations makes one of each file.
-func (db *DB) migrations(fsys fs.FS) ([]*goose.Migration, error) {
+// migrations makes one of each file and of each step.
+func (db *DB) migrations(fsys fs.FS, steps []Step) ([]*goose.Migration, error) {
 	names, err := fs.Glob(fsys, "*.sql")
 	if err != nil {
 		return nil, err
@@ -78,6 +84,11 @@ func (db *DB) migrations(fsys fs.FS) ([]*goose.Migration, error) {
 		all = append(all, goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, statements)
 			return err
+		}}, nil))
+	}
+	for _, step := range steps {
+		all = append(all, goose.NewGoMigration(step.Version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+			return step.Run(ctx, &Tx{db: db, t: tx})
 		}}, nil))
 	}
 	return all, nil
