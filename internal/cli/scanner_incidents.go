@@ -53,14 +53,14 @@ func newScannerIncidentsList(a *app, f *serverFlags) *cobra.Command {
 }
 
 // incidentRows are OOM kills for people.
-func incidentRows(incidents []scanner.Incident, now time.Time, wide bool) *rows {
+func incidentRows(incidents []scanner.WorkerKill, now time.Time, wide bool) *rows {
 	head := []string{"ID", "IMAGE", "AGE", "JOB", "POOL", "LIMIT", "PEAK", "EXIT", "ACTION", "LAYER", "FILE"}
 	if wide {
 		head = append(head, "ATTEMPT", "WORKER", "KILLS", "DIGEST", "MESSAGE")
 	}
 	r := newRows(1, head...)
 	for _, i := range incidents {
-		cells := []string{fmt.Sprint(i.ID), i.Image, since(now, i.At), fmt.Sprint(i.Job), i.Pool, bytesize.Text(i.Limit), memoryText(i.Peak),
+		cells := []string{i.ID, i.Image, since(now, i.At), fmt.Sprint(i.Job), i.Pool, bytesize.Text(i.Limit), memoryText(i.Peak),
 			exitText(i.ExitCode), i.Action, layerText(&i.Progress), i.Progress.Path}
 		if wide {
 			cells = append(cells, fmt.Sprint(i.Number), i.Worker, fmt.Sprint(i.Kills), i.Digest[:min(len(i.Digest), shortDigest)], i.Message)

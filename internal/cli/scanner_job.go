@@ -129,7 +129,7 @@ func writeJob(w io.Writer, d *scanner.JobDetails, now time.Time, width int, elli
 		f.line("Now", progressLine(d.Progress))
 	}
 	if q := d.Quarantine; q != nil {
-		f.line("Quarantine", fmt.Sprintf("since %s: killed in %s (incident %d); stella scanner job retry %d takes it out", momentText(q.At, now), bytesize.Text(q.Limit), q.Incident, d.ID))
+		f.line("Quarantine", fmt.Sprintf("since %s: killed in %s (incident %s); stella scanner job retry %d takes it out", momentText(q.At, now), bytesize.Text(q.Limit), q.Incident, d.ID))
 	}
 	if r := d.Result; r != nil {
 		f.line("Result", fmt.Sprintf("%s, %s; stella scan get %d", countOf(r.Components, "component"), countOf(int64(r.Problems), "problem"), d.ID))

@@ -32,7 +32,7 @@ var killed = scanner.JobDetails{
 		Job: 12, Number: 2, Pool: "default", Worker: "default-1", Limit: 64 << 20, Started: noon.Add(-8*time.Minute - 40*time.Second),
 	}},
 	Events:     []scanner.Event{{ID: 40, Job: 12, At: noon.Add(-9 * time.Minute), Kind: scanner.EventOOM, Message: "attempt 1 was killed"}},
-	Quarantine: &scanner.Quarantine{Limit: 64 << 20, Incident: 7, At: noon.Add(-8 * time.Minute)},
+	Quarantine: &scanner.Quarantine{Limit: 64 << 20, Incident: "job-7", At: noon.Add(-8 * time.Minute)},
 }
 
 func TestJobsTable(t *testing.T) {
@@ -91,7 +91,7 @@ Requests:    3
 Submitted:   2026-11-21T11:50:00Z (10m ago)
 Started:     2026-11-21T11:51:00Z (9m ago)
 Ended:       2026-11-21T11:51:30Z (8m ago)
-Quarantine:  since 2026-11-21T11:52:00Z (8m ago): killed in 64.0 MiB (incident 7); stella scanner job retry 12 takes it out
+Quarantine:  since 2026-11-21T11:52:00Z (8m ago): killed in 64.0 MiB (incident job-7); stella scanner job retry 12 takes it out
 
 ATTEMPT  OUTCOME  EXIT  KILLS  POOL     WORKER     LIMIT     PEAK      TOOK  LAYER  FILE
 1        oom      137   1      default  default-0  48.0 MiB  48.0 MiB  2s    3      usr/lib/big.jar

@@ -76,12 +76,12 @@ Highest memory:  64.0 MiB
 }
 
 func TestIncidents(t *testing.T) {
-	f := newFakeService(t, map[string]any{"GET /v1/incidents": []scanner.Incident{}})
+	f := newFakeService(t, map[string]any{"GET /v1/incidents": []scanner.WorkerKill{}})
 	f.run(t, "scanner", "incidents", "list").want(t, ExitOK, "", "stella: no worker was OOM-killed\n")
 	f.run(t, "scanner", "incidents", "list", "-o", "json", "-q").want(t, ExitOK, "[]\n", "")
 
 	var out bytes.Buffer
-	incidents := []scanner.Incident{{ID: 7, At: noon.Add(-time.Hour), Job: 12, Number: 1, Image: "app:1.4", Pool: "default", Worker: "default-0", Limit: 48 << 20, End: killed.History[0].End, Action: "re-routed to pool large (16Gi)"}}
+	incidents := []scanner.WorkerKill{{ID: "job-12", At: noon.Add(-time.Hour), Job: 12, Number: 1, Image: "app:1.4", Pool: "default", Worker: "default-0", Limit: 48 << 20, End: killed.History[0].End, Action: "re-routed to pool large (16Gi)"}}
 	if err := incidentRows(incidents, noon, false).write(&out, 0, "…"); err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,9 @@ func (c *Client) SendEvents(ctx context.Context, events []incident.Event) (incid
 func (c *Client) FollowIncidents(ctx context.Context, after string, fn func(incident.Event) error) error {
 	r := request{method: http.MethodGet, path: "/v1/incidents/stream", accept: sse.ContentType, lastID: after}
 	return c.follow(ctx, r, func(sent sse.Event) (bool, error) {
+		if sent.Name == "begin" { // it has the cursor alone
+			return false, nil
+		}
 		var e incident.Event
 		if err := json.Unmarshal(sent.Data, &e); err != nil {
 			return false, c.strange(err)

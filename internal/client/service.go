@@ -96,8 +96,8 @@ func (c *Client) Stats(ctx context.Context, last time.Duration) (scanner.Stats, 
 }
 
 // WorkerKills returns the OOM kills of workers of the time that has just passed, newest first; 0 is all that are kept.
-func (c *Client) WorkerKills(ctx context.Context, last time.Duration) ([]scanner.Incident, error) {
-	var kills []scanner.Incident
+func (c *Client) WorkerKills(ctx context.Context, last time.Duration) ([]scanner.WorkerKill, error) {
+	var kills []scanner.WorkerKill
 	err := c.call(ctx, get("/v1/workers/kills", lastQuery(last)), &kills)
 	return kills, err
 }

@@ -7,29 +7,41 @@ import (
 	"time"
 )
 
-// Scope is what a caller may do. Each includes those before it.
+// Scope is what a caller may do.
 type Scope string
 
 // The scopes.
 const (
-	ScopeRead  Scope = "read"  // see jobs, results, workers, settings and logs
-	ScopeScan  Scope = "scan"  // also submit, cancel and retry jobs
-	ScopeAdmin Scope = "admin" // also change settings and pools, restart workers, make keys
+	ScopeRead      Scope = "read"      // see jobs, results, workers, settings, incidents and logs
+	ScopeScan      Scope = "scan"      // also submit, cancel and retry jobs
+	ScopeIncidents Scope = "incidents" // tell what happens to incidents, and see nothing: for agents
+	ScopeRemedies  Scope = "remedies"  // see, tell what happens to incidents, and also approve remedies and end incidents
+	ScopeAdmin     Scope = "admin"     // all of it, and change settings and pools, restart workers, make keys
 )
 
-// Scopes are all of them, the least first.
-var Scopes = []Scope{ScopeRead, ScopeScan, ScopeAdmin}
+// Scopes are all of them.
+var Scopes = []Scope{ScopeRead, ScopeScan, ScopeIncidents, ScopeRemedies, ScopeAdmin}
 
-// Includes reports whether s allows what want allows. A scope that is none of the three allows nothing.
+// Includes reports whether s allows what want allows. A scope that is none of these allows nothing.
 func (s Scope) Includes(want Scope) bool {
-	i, j := slices.Index(Scopes, s), slices.Index(Scopes, want)
-	return i >= 0 && j >= 0 && i >= j
+	if !slices.Contains(Scopes, s) || !slices.Contains(Scopes, want) {
+		return false
+	}
+	switch s {
+	case want, ScopeAdmin:
+		return true
+	case ScopeScan:
+		return want == ScopeRead
+	case ScopeRemedies:
+		return want == ScopeRead || want == ScopeIncidents
+	}
+	return false
 }
 
 // KeyRequest asks for a new API key.
 type KeyRequest struct {
 	Name  string `json:"name" doc:"who or what uses it; small letters, digits and dashes" maxLength:"63" minLength:"1"`
-	Scope Scope  `json:"scope" doc:"what it may do; each includes those before it" enum:"read,scan,admin"`
+	Scope Scope  `json:"scope" doc:"what it may do" enum:"read,scan,incidents,remedies,admin"`
 	// TTL is how long it is valid, 0 is until it is revoked.
 	TTL Duration `json:"ttl,omitempty" doc:"how long it is valid, such as 720h; empty is until it is revoked"`
 }

@@ -2,6 +2,7 @@ package scanner_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,9 +11,10 @@ import (
 )
 
 func TestScopes(t *testing.T) {
-	for i, have := range scanner.Scopes {
-		for j, want := range scanner.Scopes {
-			if got := have.Includes(want); got != (i >= j) {
+	allow := map[scanner.Scope]string{"read": "read", "scan": "read scan", "incidents": "incidents", "remedies": "read incidents remedies", "admin": "read scan incidents remedies admin"}
+	for _, have := range scanner.Scopes {
+		for _, want := range scanner.Scopes {
+			if got := have.Includes(want); got != slices.Contains(strings.Fields(allow[have]), string(want)) {
 				t.Errorf("%s includes %s: %v", have, want, got)
 			}
 		}
@@ -33,7 +35,7 @@ func TestKeyRequest(t *testing.T) {
 		{scanner.KeyRequest{Scope: scanner.ScopeScan}, "no name of a key"},
 		{scanner.KeyRequest{Name: "C i", Scope: scanner.ScopeScan}, "no name of a key"},
 		{scanner.KeyRequest{Name: strings.Repeat("a", 64), Scope: scanner.ScopeScan}, "no name of a key"},
-		{scanner.KeyRequest{Name: "ci", Scope: "root"}, "choose one of read, scan, admin"},
+		{scanner.KeyRequest{Name: "ci", Scope: "root"}, "choose one of read, scan, incidents, remedies, admin"},
 		{scanner.KeyRequest{Name: "ci"}, "choose one of"},
 		{scanner.KeyRequest{Name: "ci", Scope: scanner.ScopeScan, TTL: scanner.Duration(time.Second)}, "at least 1m"},
 	} {

@@ -14,6 +14,6 @@ func (p Plan) Blocks(q Quarantine, t Target) string {
 	if largest.Memory > q.Limit || p.Mode(t, true) != q.Mode {
 		return ""
 	}
-	return fmt.Sprintf("it was killed for want of memory in the largest pool (%s, incident %d): raise worker.memory_limit or add a pool with more than that, or stream it with sbom.streaming_threshold, or try again with --retry",
+	return fmt.Sprintf("it was killed for want of memory in the largest pool (%s, incident %s): raise worker.memory_limit or add a pool with more than that, or stream it with sbom.streaming_threshold, or try again with --retry",
 		bytesize.Text(q.Limit), q.Incident)
 }

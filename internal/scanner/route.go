@@ -89,6 +89,9 @@ func (p Plan) Mode(t Target, cgroup bool) Mode {
 	return ModeStreaming
 }
 
+// ActionRerouted begins the action of a job that a larger pool tries next.
+const ActionRerouted = "re-routed to"
+
 // Decision is what becomes of a job after an attempt.
 type Decision struct {
 	// Status is pending, to try again in Pool after Delay, or final.
@@ -142,7 +145,7 @@ func (p Plan) routeMemory(j Job, o Outcome, limit int64, message string) Decisio
 	if next, ok := p.larger(limit); ok {
 		d := Decision{Status: StatusPending, Pool: next.Name}
 		if o == OutcomeOOM {
-			d.Action = fmt.Sprintf("re-routed to pool %s (%s)", next.Name, bytesize.Size(next.Memory))
+			d.Action = fmt.Sprintf(ActionRerouted+" pool %s (%s)", next.Name, bytesize.Size(next.Memory))
 		}
 		return d
 	}

@@ -121,8 +121,8 @@ func TestRoutePassesAnEmptyPool(t *testing.T) {
 
 func TestBlocks(t *testing.T) {
 	p := plan()
-	q := scanner.Quarantine{Digest: "sha256:1", Limit: 512 * mib, Mode: scanner.ModeStreaming, Incident: 7}
-	if why := p.Blocks(q, scanner.Target{}); !strings.Contains(why, "incident 7") || !strings.Contains(why, "512 MiB") {
+	q := scanner.Quarantine{Digest: "sha256:1", Limit: 512 * mib, Mode: scanner.ModeStreaming, Incident: "job-7"}
+	if why := p.Blocks(q, scanner.Target{}); !strings.Contains(why, "incident job-7") || !strings.Contains(why, "512 MiB") {
 		t.Errorf("the reason is %q; want the incident and the limit", why)
 	}
 	p.Pools[0].Memory++

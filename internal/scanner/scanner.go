@@ -4,8 +4,8 @@
 // Words: a [Job] is one scan that was asked for, of one image by digest; requests
 // for the same image share it. An [Attempt] is one try of a job by one [Worker], a
 // child process in a memory cgroup of its own. A [Pool] is a number of workers with
-// one limit. An [Incident] is an attempt that the kernel's OOM killer ended, with
-// the evidence and what was done. An image is in quarantine when it has killed a
+// one limit. An incident is what people deal with when the kernel's OOM killer ended attempts of a job; a [WorkerKill] is one such
+// attempt, with the evidence and what was done. An image is in quarantine when it has killed a
 // worker of the largest pool: it is not tried again until a larger pool exists, the
 // way it is scanned has changed, or a person says so. An instance is one stellad;
 // several share one database.
@@ -189,9 +189,10 @@ type Progress struct {
 	RSS int64 `json:"rss,omitempty"`
 }
 
-// Incident is an attempt that was OOM-killed.
-type Incident struct {
-	ID     int64     `json:"id"`
+// WorkerKill is an attempt that was OOM-killed, as the incident of its job tells it: its evidence, and what was done. One job has one incident, with all its kills.
+type WorkerKill struct {
+	// ID is the incident's, such as job-7.
+	ID     string    `json:"id"`
 	At     time.Time `json:"at"`
 	Job    int64     `json:"job"`
 	Number int       `json:"attempt"`
@@ -212,7 +213,7 @@ type Quarantine struct {
 	Limit int64 `json:"limit"`
 	// Mode is how it was scanned then; see [Mode].
 	Mode     Mode      `json:"mode"`
-	Incident int64     `json:"incident"`
+	Incident string    `json:"incident"`
 	At       time.Time `json:"at"`
 }
 

@@ -51,9 +51,9 @@ type Caller struct {
 // JobDetails is everything about one job.
 type JobDetails struct {
 	Job
-	History   []Attempt  `json:"history"`
-	Incidents []Incident `json:"incidents,omitempty"`
-	Events    []Event    `json:"events"`
+	History   []Attempt    `json:"history"`
+	Incidents []WorkerKill `json:"incidents,omitempty"`
+	Events    []Event      `json:"events"`
 	// Quarantine is there where the image is in quarantine now.
 	Quarantine *Quarantine `json:"quarantine,omitempty"`
 	// Progress is of the attempt that runs now.

@@ -43,6 +43,6 @@ type patient struct{ *service.Service }
 func (p patient) QueueStatus(ctx context.Context) (scanner.QueueStatus, error) { return p.Queue(ctx) }
 
 // Incidents are those since then, newest first.
-func (p patient) Incidents(ctx context.Context, since time.Time, limit int) ([]scanner.Incident, error) {
+func (p patient) Incidents(ctx context.Context, since time.Time, limit int) ([]scanner.WorkerKill, error) {
 	return p.IncidentsSince(ctx, since, limit)
 }

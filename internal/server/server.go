@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"stella/internal/bytesize"
+	"stella/internal/incident/book"
 	"stella/internal/listen"
 	"stella/internal/scanner"
 	"stella/internal/scanner/logs"
@@ -60,7 +61,11 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	if instance.Host, err = os.Hostname(); err != nil {
 		return fmt.Errorf("the host's name: %w", err)
 	}
-	jobs, err := queue.New(ctx, db, instance)
+	incidents, err := book.Open(ctx, db, book.Options{Log: o.Log})
+	if err != nil {
+		return err
+	}
+	jobs, err := queue.New(ctx, db, incidents, instance)
 	if err != nil {
 		return err
 	}
@@ -87,7 +92,7 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	if err != nil {
 		return err
 	}
-	requests, err := api.New(api.Options{Service: served, Keys: keys, Gate: gate, Version: o.Version, Log: o.Log})
+	requests, err := api.New(api.Options{Service: served, Incidents: incidents, Keys: keys, Gate: gate, Version: o.Version, Log: o.Log})
 	if err != nil {
 		return err
 	}
@@ -107,6 +112,7 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 		work.Go(func() error { return listen.Serve(ctx, admin, listeners.admin) })
 	}
 	work.Go(func() error { return scans.Run(ctx) })
+	work.Go(func() error { return incidents.Run(ctx) })
 	o.Log.Info("ready", "version", o.Version, "socket", o.Socket, "listen", o.Listen, "admin", o.Admin,
 		"store", db.Name(), "worker memory", bytesize.Text(memory))
 	ready()

@@ -207,7 +207,7 @@ func (b *books) checkResults() {
 	}
 	b.none("results without a job", `SELECT count(*) FROM results WHERE job NOT IN (SELECT id FROM jobs)`)
 	b.none("blobs without a result", `SELECT count(*) FROM blobs WHERE id NOT IN (SELECT blob FROM results)`)
-	b.none("incidents", `SELECT count(*) FROM incidents`)
+	b.none("incidents", `SELECT count(*) FROM incident_events`)
 	b.none("images in quarantine", `SELECT count(*) FROM quarantine`)
 }
 

@@ -26,7 +26,7 @@ func (s *storm) check() (slow error) {
 	if len(incidents) != workers {
 		s.Errorf("%d incidents; want %d", len(incidents), workers)
 	}
-	byJob := map[int64]scanner.Incident{}
+	byJob := map[int64]scanner.WorkerKill{}
 	for _, x := range incidents {
 		byJob[x.Job] = x
 	}
@@ -51,7 +51,7 @@ func (s *storm) check() (slow error) {
 }
 
 // checkIncident compares an incident with what its image is, and with the worker that had it.
-func (s *storm) checkIncident(i int, job scanner.JobDetails, x scanner.Incident) {
+func (s *storm) checkIncident(i int, job scanner.JobDetails, x scanner.WorkerKill) {
 	s.Helper()
 	if x.ExitCode == nil || *x.ExitCode != 137 || x.Kills != 1 || x.Peak < limit/8*7 || x.Peak > limit+mib {
 		s.Errorf("%s: the evidence is %+v; want exit code 137, one kill, and a peak near %d", name(i), x.End, limit)
@@ -94,7 +94,7 @@ func (s *storm) checkJob(i int, job scanner.JobDetails) {
 }
 
 // checkKills says how far the kills lie apart.
-func (s *storm) checkKills(incidents []scanner.Incident) error {
+func (s *storm) checkKills(incidents []scanner.WorkerKill) error {
 	first, last := incidents[0].At, incidents[0].At
 	for _, x := range incidents {
 		if x.At.Before(first) {

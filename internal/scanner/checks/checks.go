@@ -34,7 +34,7 @@ type Service interface {
 	// QueueStatus is what waits and runs.
 	QueueStatus(ctx context.Context) (scanner.QueueStatus, error)
 	// Incidents are the newest since then, at most limit.
-	Incidents(ctx context.Context, since time.Time, limit int) ([]scanner.Incident, error)
+	Incidents(ctx context.Context, since time.Time, limit int) ([]scanner.WorkerKill, error)
 	// Quarantines are the images that are not tried again by themselves, at most limit, the newest first.
 	Quarantines(ctx context.Context, limit int) ([]scanner.Quarantine, error)
 }

@@ -20,7 +20,7 @@ type facts struct {
 	plan        scanner.Plan
 	workers     []scanner.Worker
 	queue       scanner.QueueStatus
-	incidents   []scanner.Incident
+	incidents   []scanner.WorkerKill
 	quarantines []scanner.Quarantine
 	err         error
 }
@@ -28,7 +28,7 @@ type facts struct {
 func (f *facts) Plan(context.Context) (scanner.Plan, error)               { return f.plan, f.err }
 func (f *facts) Workers(context.Context) ([]scanner.Worker, error)        { return f.workers, f.err }
 func (f *facts) QueueStatus(context.Context) (scanner.QueueStatus, error) { return f.queue, f.err }
-func (f *facts) Incidents(context.Context, time.Time, int) ([]scanner.Incident, error) {
+func (f *facts) Incidents(context.Context, time.Time, int) ([]scanner.WorkerKill, error) {
 	return f.incidents, f.err
 }
 func (f *facts) Quarantines(context.Context, int) ([]scanner.Quarantine, error) {
@@ -118,31 +118,31 @@ func TestMemoryUsage(t *testing.T) {
 		}, doctor.Fail, []string{"stella scanner workers add --pool big --memory 256Mi --count 1", "stella scanner workers restart --pool big"}},
 		{"a process that is gone", func(s *facts) { s.workers[1].PID, s.workers[1].Memory = 0, 64*mib }, doctor.OK, nil},
 		{"killed lately", func(s *facts) {
-			s.incidents = []scanner.Incident{{ID: 9, At: time.Now().Add(-59 * time.Minute), Image: "x/y:2", Pool: "default", Worker: "default-0", Limit: 64 * mib, End: scanner.End{Peak: 64 * mib}, Action: "re-routed to pool big"}}
-		}, doctor.Fail, []string{"1 worker was OOM-killed", "x/y:2", "incident 9", "stella scanner incidents list", "worker.memory_limit 128Mi"}},
+			s.incidents = []scanner.WorkerKill{{ID: "job-9", At: time.Now().Add(-59 * time.Minute), Image: "x/y:2", Pool: "default", Worker: "default-0", Limit: 64 * mib, End: scanner.End{Peak: 64 * mib}, Action: "re-routed to pool big"}}
+		}, doctor.Fail, []string{"1 worker was OOM-killed", "x/y:2", "incident job-9", "stella scanner incidents list", "worker.memory_limit 128Mi"}},
 		{"killed long ago", func(s *facts) {
-			s.incidents = []scanner.Incident{{ID: 9, At: time.Now().Add(-61 * time.Minute), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
+			s.incidents = []scanner.WorkerKill{{ID: "job-9", At: time.Now().Add(-61 * time.Minute), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
 		}, doctor.OK, nil},
 		{"killed, and the limit was raised since", func(s *facts) {
 			s.plan.Pools[0].Memory = 256 * mib
-			s.incidents = []scanner.Incident{{ID: 9, At: time.Now(), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
+			s.incidents = []scanner.WorkerKill{{ID: "job-9", At: time.Now(), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
 		}, doctor.Fail, nil},
 		{"too large for all pools", func(s *facts) {
 			s.plan.Settings.StreamingThreshold = gib
-			s.incidents = []scanner.Incident{{ID: 9, At: time.Now().Add(-48 * time.Hour), Image: "x/y z:2", Pool: "big", Limit: 128 * mib}}
-			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: 9, Mode: scanner.ModeMemory}, {Digest: "sha256:2", Limit: 128 * mib, Incident: 8}, {Digest: "sha256:3", Limit: 64 * mib, Incident: 7}}
+			s.incidents = []scanner.WorkerKill{{ID: "job-9", At: time.Now().Add(-48 * time.Hour), Image: "x/y z:2", Pool: "big", Limit: 128 * mib}}
+			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: "job-9", Mode: scanner.ModeMemory}, {Digest: "sha256:2", Limit: 128 * mib, Incident: "job-8"}, {Digest: "sha256:3", Limit: 64 * mib, Incident: "job-7"}}
 		}, doctor.Warn, []string{"2 images need more memory", "sha256:2", "stella scan image --image 'x/y z:2' --retry", "--pool large-images --memory 256Mi --count 1", "sbom.streaming_threshold 0"}},
 		{"too large, but streamed now", func(s *facts) {
 			s.plan.Settings.StreamingThreshold = 0
-			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: 9, Mode: scanner.ModeMemory}}
+			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: "job-9", Mode: scanner.ModeMemory}}
 		}, doctor.OK, nil},
 		{"too large, although streamed", func(s *facts) {
 			s.plan.Settings.StreamingThreshold = 0
-			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: 9, Mode: scanner.ModeStreaming}}
+			s.quarantines = []scanner.Quarantine{{Digest: "sha256:1", Limit: 128 * mib, Incident: "job-9", Mode: scanner.ModeStreaming}}
 		}, doctor.Warn, []string{"1 image needs more memory"}},
 		{"both", func(s *facts) {
 			s.workers[1].Memory = 52 * mib
-			s.incidents = []scanner.Incident{{ID: 9, At: time.Now(), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
+			s.incidents = []scanner.WorkerKill{{ID: "job-9", At: time.Now(), Image: "x/y:2", Pool: "default", Limit: 64 * mib}}
 		}, doctor.Fail, []string{"OOM-killed in the last hour", "81.2 %", "more memory than the workers of the pool have"}},
 	} {
 		s := fine()
@@ -157,8 +157,8 @@ func TestBounded(t *testing.T) {
 	for i := range 400 {
 		s.workers = append(s.workers, scanner.Worker{Name: fmt.Sprintf("big-%d", i), Pool: "big", PID: 10 + i, Limit: mib, Memory: mib, State: scanner.WorkerBusy, Job: int64(i),
 			Moved: time.Now().Add(-time.Hour), Wanted: 2 * mib, LastExit: &scanner.Exit{At: time.Now(), Reason: scanner.RestartCrash, Message: "x"}})
-		s.incidents = append(s.incidents, scanner.Incident{ID: int64(i), At: time.Now(), Image: fmt.Sprint("image", i), Pool: "big", Limit: 128 * mib})
-		s.quarantines = append(s.quarantines, scanner.Quarantine{Digest: fmt.Sprint(i), Limit: gib, Incident: int64(i)})
+		s.incidents = append(s.incidents, scanner.WorkerKill{ID: fmt.Sprint("job-", i), At: time.Now(), Image: fmt.Sprint("image", i), Pool: "big", Limit: 128 * mib})
+		s.quarantines = append(s.quarantines, scanner.Quarantine{Digest: fmt.Sprint(i), Limit: gib, Incident: fmt.Sprint("job-", i)})
 	}
 	for _, id := range []string{MemoryUsage, WorkerHealth} {
 		f := find(t, s, nil, id)

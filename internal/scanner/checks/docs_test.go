@@ -82,8 +82,8 @@ func commands(t *testing.T) []string {
 	}
 	s := fine()
 	s.plan.Settings.StreamingThreshold = gib
-	s.incidents = []scanner.Incident{{ID: 1, At: time.Now(), Image: "x", Pool: "default", Limit: 64 * mib}, {ID: 2, At: time.Now(), Image: "x", Pool: "big", Limit: 128 * mib}}
-	s.quarantines = []scanner.Quarantine{{Limit: gib, Incident: 1}}
+	s.incidents = []scanner.WorkerKill{{ID: "job-1", At: time.Now(), Image: "x", Pool: "default", Limit: 64 * mib}, {ID: "job-2", At: time.Now(), Image: "x", Pool: "big", Limit: 128 * mib}}
+	s.quarantines = []scanner.Quarantine{{Limit: gib, Incident: "job-1"}}
 	s.workers[0].Memory = 64 * mib
 	s.workers[1].Moved = time.Now().Add(-time.Hour)
 	s.workers[0].LastExit = &scanner.Exit{At: time.Now(), Reason: scanner.RestartCrash}

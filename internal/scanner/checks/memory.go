@@ -48,9 +48,9 @@ func (c memoryUsage) run(ctx context.Context) (doctor.Finding, error) {
 }
 
 // kills reports workers that were OOM-killed lately.
-func kills(f *finding, plan scanner.Plan, incidents []scanner.Incident) {
+func kills(f *finding, plan scanner.Plan, incidents []scanner.WorkerKill) {
 	after := time.Now().Add(-recent)
-	incidents = slices.DeleteFunc(slices.Clone(incidents), func(i scanner.Incident) bool { return i.At.Before(after) })
+	incidents = slices.DeleteFunc(slices.Clone(incidents), func(i scanner.WorkerKill) bool { return i.At.Before(after) })
 	f.show(doctor.Count("workers OOM-killed in the last hour", int64(len(incidents)), "incidents"))
 	if len(incidents) == 0 {
 		return
@@ -61,7 +61,7 @@ func kills(f *finding, plan scanner.Plan, incidents []scanner.Incident) {
 	seen := map[string]bool{}
 	for n, i := range incidents {
 		if n < maxShown {
-			source := fmt.Sprintf("incident %d, cgroup of worker %s", i.ID, i.Worker)
+			source := fmt.Sprintf("incident %s, cgroup of worker %s", i.ID, i.Worker)
 			f.show(doctor.Text("image", i.Image, source), doctor.Bytes("limit", i.Limit, source), doctor.Bytes("peak", i.Peak, source))
 		}
 		// Where the limit was raised since then, that may have helped already.
@@ -112,7 +112,7 @@ func usage(f *finding, plan scanner.Plan, workers []scanner.Worker) {
 }
 
 // tooLarge names images that no pool has memory for.
-func tooLarge(f *finding, plan scanner.Plan, incidents []scanner.Incident, quarantines []scanner.Quarantine) {
+func tooLarge(f *finding, plan scanner.Plan, incidents []scanner.WorkerKill, quarantines []scanner.Quarantine) {
 	largest, allStreamed := plan.Largest(), plan.Settings.StreamingThreshold == 0
 	blocked := slices.DeleteFunc(slices.Clone(quarantines), func(q scanner.Quarantine) bool {
 		return largest.Memory > q.Limit || allStreamed && q.Mode == scanner.ModeMemory
@@ -133,8 +133,8 @@ func tooLarge(f *finding, plan scanner.Plan, incidents []scanner.Incident, quara
 		if n == maxShown {
 			break
 		}
-		source := fmt.Sprintf("incident %d", q.Incident)
-		i := slices.IndexFunc(incidents, func(i scanner.Incident) bool { return i.ID == q.Incident })
+		source := fmt.Sprintf("incident %s", q.Incident)
+		i := slices.IndexFunc(incidents, func(i scanner.WorkerKill) bool { return i.ID == q.Incident })
 		if i < 0 {
 			f.show(doctor.Text("image", q.Digest, source), doctor.Bytes("killed with", q.Limit, source))
 			continue

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"stella/internal/incident/book"
 	"stella/internal/scanner"
 	"stella/internal/scanner/queue"
 	"stella/internal/store"
@@ -60,7 +61,11 @@ func (e *env) instance(name string) *queue.Queue {
 	if db.Dialect() == "postgres" {
 		db = e.open()
 	}
-	q, err := queue.New(e.Context(), db, scanner.Instance{Name: name, Host: "host-" + name, Version: "1.2.3"})
+	incidents, err := book.Open(e.Context(), db, book.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		e.Fatal(err)
+	}
+	q, err := queue.New(e.Context(), db, incidents, scanner.Instance{Name: name, Host: "host-" + name, Version: "1.2.3"})
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -178,7 +183,7 @@ func noClaim(t testing.TB, q *queue.Queue, pool string) {
 	}
 }
 
-func finish(t testing.TB, q *queue.Queue, e queue.Ended) (scanner.Job, *scanner.Incident) {
+func finish(t testing.TB, q *queue.Queue, e queue.Ended) (scanner.Job, *scanner.WorkerKill) {
 	t.Helper()
 	job, incident, err := q.Finish(context.Background(), e)
 	if err != nil {

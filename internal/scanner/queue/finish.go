@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"stella/internal/bytesize"
 	"stella/internal/scanner"
 	"stella/internal/store"
 )
@@ -54,12 +53,12 @@ func (e *Ended) check() error {
 //
 // [ErrFenced] says that the attempt has ended already, and that nothing was
 // changed. After [scanner.ErrUnavailable] the caller tries again.
-func (q *Queue) Finish(ctx context.Context, e Ended) (scanner.Job, *scanner.Incident, error) {
+func (q *Queue) Finish(ctx context.Context, e Ended) (scanner.Job, *scanner.WorkerKill, error) {
 	if err := e.check(); err != nil {
 		return scanner.Job{}, nil, fmt.Errorf("end attempt %d of job %d: %w", e.Number, e.Job, err)
 	}
 	var r *row
-	var incident *scanner.Incident
+	var incident *scanner.WorkerKill
 	err := q.write(ctx, func(tx *store.Tx) (err error) {
 		r, incident, err = q.finish(ctx, tx, e)
 		return err
@@ -70,7 +69,7 @@ func (q *Queue) Finish(ctx context.Context, e Ended) (scanner.Job, *scanner.Inci
 	return r.job(), incident, nil
 }
 
-func (q *Queue) finish(ctx context.Context, tx *store.Tx, e Ended) (*row, *scanner.Incident, error) {
+func (q *Queue) finish(ctx context.Context, tx *store.Tx, e Ended) (*row, *scanner.WorkerKill, error) {
 	r, err := lock(ctx, tx, e.Job)
 	if errors.Is(err, scanner.ErrNotFound) { // only a final job can have been removed
 		return nil, nil, ErrFenced
@@ -83,24 +82,38 @@ func (q *Queue) finish(ctx context.Context, tx *store.Tx, e Ended) (*row, *scann
 		return nil, nil, err
 	}
 	d := decide(r, e.Decision)
-	incident, err := newIncident(ctx, tx, r, a, d)
+	k, err := q.kill(ctx, tx, r, a, d)
 	if err != nil {
 		return nil, nil, err
 	}
+	// What is told of the incident comes last, because others wait for it from there on.
 	switch d.Status {
 	case scanner.StatusSucceeded:
-		err = succeed(ctx, tx, r, e, d)
+		err = q.succeed(ctx, tx, r, e, d)
 	case scanner.StatusPending:
-		err = requeue(ctx, tx, r, d.Pool, d.Delay, e.Number, told(e))
-	default:
-		if d.Quarantine {
-			err = quarantine(ctx, tx, r, a, e.Mode, incident)
+		if err = requeue(ctx, tx, r, d.Pool, d.Delay, e.Number, ending(e)); err == nil {
+			err = q.tell(ctx, tx, k)
 		}
-		if err == nil {
-			err = end(ctx, tx, r, d, e.Number, told(e))
+	default:
+		err = q.giveUp(ctx, tx, r, a, e, d, k)
+	}
+	if k == nil {
+		return r, nil, err
+	}
+	return r, &k.WorkerKill, err
+}
+
+// giveUp ends a job that did not succeed.
+func (q *Queue) giveUp(ctx context.Context, tx *store.Tx, r *row, a scanner.Attempt, e Ended, d scanner.Decision, k *killed) error {
+	if d.Quarantine {
+		if err := quarantine(ctx, tx, r, a, e.Mode, k); err != nil {
+			return err
 		}
 	}
-	return r, incident, err
+	if err := q.tell(ctx, tx, k); err != nil {
+		return err
+	}
+	return q.end(ctx, tx, r, d, e.Number, ending(e))
 }
 
 // endAttempt is the fence: of several that would end an attempt, one finds it running.
@@ -141,8 +154,8 @@ func cancellation(r *row, d scanner.Decision) scanner.Decision {
 	return c
 }
 
-// told says how an attempt ended, for its event.
-func told(e Ended) string {
+// ending says how an attempt ended, for its event.
+func ending(e Ended) string {
 	text := fmt.Sprintf("attempt %d: %s", e.Number, e.Outcome)
 	if e.Outcome == scanner.OutcomeSucceeded {
 		return fmt.Sprintf("%s, %d components", text, e.Result.Components)
@@ -153,28 +166,7 @@ func told(e Ended) string {
 	return text
 }
 
-// newIncident keeps the evidence of an OOM kill, and tells it by an event.
-func newIncident(ctx context.Context, tx *store.Tx, r *row, a scanner.Attempt, d scanner.Decision) (*scanner.Incident, error) {
-	if d.Action == "" {
-		return nil, nil
-	}
-	i := &scanner.Incident{
-		At: a.Ended, Job: r.ID, Number: a.Number, Image: r.Image, Digest: r.Digest,
-		Pool: a.Pool, Worker: a.Worker, Limit: a.Limit, End: a.End, Action: d.Action,
-	}
-	_, err := tx.Get(ctx, `INSERT INTO incidents (job, number, at, action) VALUES ($1, $2, $3, $4) RETURNING id`,
-		[]any{i.Job, i.Number, toMicros(i.At), i.Action}, &i.ID)
-	if err != nil {
-		return nil, err
-	}
-	text := fmt.Sprintf("attempt %d was killed for want of memory in pool %s: limit %s, peak %s", a.Number, a.Pool, bytesize.Text(a.Limit), bytesize.Text(a.Peak))
-	if a.Progress.Path != "" {
-		text += fmt.Sprintf(", reading %s of layer %d", a.Progress.Path, a.Progress.Layer)
-	}
-	return i, event(ctx, tx, r.ID, scanner.StatusRunning, scanner.EventOOM, a.Number, text+"; "+d.Action)
-}
-
-func succeed(ctx context.Context, tx *store.Tx, r *row, e Ended, d scanner.Decision) error {
+func (q *Queue) succeed(ctx context.Context, tx *store.Tx, r *row, e Ended, d scanner.Decision) error {
 	if err := keepResult(ctx, tx, e); err != nil {
 		return err
 	}
@@ -183,5 +175,5 @@ func succeed(ctx context.Context, tx *store.Tx, r *row, e Ended, d scanner.Decis
 		return err
 	}
 	r.result = *e.Result
-	return end(ctx, tx, r, d, e.Number, told(e))
+	return q.end(ctx, tx, r, d, e.Number, ending(e))
 }

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -149,8 +150,8 @@ func TestIncident(t *testing.T) {
 		id := submit(t, q, submission(1)).ID
 		ended := failure(claim(t, q, "default", "default-3"), scanner.OutcomeOOM, "killed")
 		_, incident := finish(t, q, ended)
-		want := &scanner.Incident{
-			ID: 1, At: incident.At, Job: id, Number: 1, Image: "example.test/image:1", Digest: digest(1), Pool: "default", Worker: "default-3",
+		want := &scanner.WorkerKill{
+			ID: fmt.Sprintf("job-%d", id), At: incident.At, Job: id, Number: 1, Image: "example.test/image:1", Digest: digest(1), Pool: "default", Worker: "default-3",
 			Limit: 64 << 20, End: ended.End, Action: "re-routed to pool large (1Gi)",
 		}
 		if diff := cmp.Diff(want, incident); diff != "" || incident.At.IsZero() {
@@ -160,7 +161,7 @@ func TestIncident(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]scanner.Incident{*want}, d.Incidents); diff != "" {
+		if diff := cmp.Diff([]scanner.WorkerKill{*want}, d.Incidents); diff != "" {
 			t.Error(diff)
 		}
 		var kinds []scanner.EventKind

@@ -4,9 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"stella/internal/scanner"
 	"stella/internal/store"
@@ -31,7 +29,7 @@ func find(ctx context.Context, tx *store.Tx, id int64) (*row, error) {
 	return r, err
 }
 
-// Details returns a job with the newest [scanner.MaxPage] of its attempts, incidents and events, in ascending order.
+// Details returns a job with the newest [scanner.MaxPage] of its attempts, kills and events, in ascending order.
 func (q *Queue) Details(ctx context.Context, id int64) (d scanner.JobDetails, err error) {
 	err = q.read(ctx, func(tx *store.Tx) error {
 		r, err := find(ctx, tx, id)
@@ -42,7 +40,7 @@ func (q *Queue) Details(ctx context.Context, id int64) (d scanner.JobDetails, er
 		if d.History, err = attempts(ctx, tx, id); err != nil {
 			return err
 		}
-		if d.Incidents, err = incidents(ctx, tx, `job = $1`, id, scanner.MaxPage); err != nil {
+		if d.Incidents, err = q.killsOf(ctx, tx, id); err != nil {
 			return err
 		}
 		if d.Events, err = lastEvents(ctx, tx, id); err != nil {
@@ -154,37 +152,6 @@ func events(ctx context.Context, tx *store.Tx, query string, args ...any) ([]sca
 		err := rows.Scan(&e.ID, &e.Job, &at, &e.Kind, &e.Message, &e.Attempt, &e.Status)
 		e.At = fromMicros(at)
 		all = append(all, e)
-		return err
-	})
-	return all, err
-}
-
-// Incidents returns the incidents after since, newest first, at most limit and [scanner.MaxPage].
-func (q *Queue) Incidents(ctx context.Context, since time.Time, limit int) (all []scanner.Incident, err error) {
-	err = q.read(ctx, func(tx *store.Tx) (err error) {
-		all, err = incidents(ctx, tx, `at > $1`, toMicros(since), bounded(limit))
-		slices.Reverse(all)
-		return err
-	})
-	return all, err
-}
-
-func incidents(ctx context.Context, tx *store.Tx, condition string, arg int64, limit int) ([]scanner.Incident, error) {
-	var all []scanner.Incident
-	text := fmt.Sprintf(`SELECT i.id, i.at, i.action, j.image, j.digest, a.%s
-		FROM (SELECT * FROM incidents WHERE %s ORDER BY id DESC LIMIT $2) i
-		JOIN attempts a ON a.job = i.job AND a.number = i.number JOIN jobs j ON j.id = i.job ORDER BY i.id`,
-		strings.ReplaceAll(attemptColumns, ", ", ", a."), condition)
-	err := tx.Each(ctx, text, []any{arg, limit}, func(rows *sql.Rows) error {
-		var i scanner.Incident
-		var at int64
-		var r attemptRow
-		if err := rows.Scan(append([]any{&i.ID, &at, &i.Action, &i.Image, &i.Digest}, r.fields()...)...); err != nil {
-			return err
-		}
-		a, err := r.attempt()
-		i.At, i.Job, i.Number, i.Pool, i.Worker, i.Limit, i.End = fromMicros(at), a.Job, a.Number, a.Pool, a.Worker, a.Limit, a.End
-		all = append(all, i)
 		return err
 	})
 	return all, err

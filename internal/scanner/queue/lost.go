@@ -62,7 +62,7 @@ func (q *Queue) Renew(ctx context.Context, workers []scanner.Worker) (stop []int
 		stop = toStop(ours, workers)
 		for _, a := range ours {
 			if a.started < before && !hasWorker(a, workers) {
-				if err := lose(ctx, tx, a, "no worker has it"); err != nil {
+				if err := q.lose(ctx, tx, a, "no worker has it"); err != nil {
 					return err
 				}
 			}
@@ -128,7 +128,7 @@ func (q *Queue) loseAll(ctx context.Context, why, condition string, args ...any)
 				return err
 			}
 			for _, a := range some {
-				if err := lose(ctx, tx, a, why); err != nil {
+				if err := q.lose(ctx, tx, a, why); err != nil {
 					return err
 				}
 			}
@@ -155,7 +155,7 @@ func collect(ctx context.Context, tx *store.Tx, limit int, condition string, arg
 }
 
 // lose ends an attempt as lost, unless somebody else has ended it, and makes its job wait again at once.
-func lose(ctx context.Context, tx *store.Tx, a running, why string) error {
+func (q *Queue) lose(ctx context.Context, tx *store.Tx, a running, why string) error {
 	r, err := lock(ctx, tx, a.job)
 	if errors.Is(err, scanner.ErrNotFound) {
 		return nil
@@ -170,7 +170,7 @@ func lose(ctx context.Context, tx *store.Tx, a running, why string) error {
 	}
 	text := fmt.Sprintf("attempt %d: lost in %s: %s", a.number, a.instance, why)
 	if r.cancelled != "" {
-		return end(ctx, tx, r, cancellation(r, scanner.Decision{}), a.number, text)
+		return q.end(ctx, tx, r, cancellation(r, scanner.Decision{}), a.number, text)
 	}
 	return requeue(ctx, tx, r, r.Pool, 0, a.number, text)
 }

@@ -244,13 +244,15 @@ func (m *model) check() {
 		m.Errorf("%d jobs were said to be new", m.created)
 	}
 	for what, text := range map[string]string{
-		"attempts that nobody claimed":     fmt.Sprintf(`SELECT count(*) - %d FROM attempts`, len(m.claims)),
-		"jobs that nobody asked for":       fmt.Sprintf(`SELECT count(*) - %d FROM jobs`, len(m.images)),
-		"results without a succeeded job":  `SELECT count(*) FROM results WHERE job NOT IN (SELECT id FROM jobs WHERE status = 'succeeded')`,
-		"inventories without a result":     `SELECT count(*) FROM blobs WHERE id NOT IN (SELECT blob FROM results)`,
-		"attempts that run":                `SELECT count(*) FROM attempts WHERE outcome = '' OR ended = 0`,
-		"incidents without an OOM":         `SELECT count(*) FROM incidents i JOIN attempts a ON a.job = i.job AND a.number = i.number WHERE a.outcome <> 'oom'`,
-		"OOMs without exactly an incident": `SELECT count(*) FROM attempts a WHERE outcome = 'oom' AND 1 <> (SELECT count(*) FROM incidents i WHERE i.job = a.job AND i.number = a.number)`,
+		"attempts that nobody claimed":                fmt.Sprintf(`SELECT count(*) - %d FROM attempts`, len(m.claims)),
+		"jobs that nobody asked for":                  fmt.Sprintf(`SELECT count(*) - %d FROM jobs`, len(m.images)),
+		"results without a succeeded job":             `SELECT count(*) FROM results WHERE job NOT IN (SELECT id FROM jobs WHERE status = 'succeeded')`,
+		"inventories without a result":                `SELECT count(*) FROM blobs WHERE id NOT IN (SELECT blob FROM results)`,
+		"attempts that run":                           `SELECT count(*) FROM attempts WHERE outcome = '' OR ended = 0`,
+		"kills that are told without OOM":             `SELECT count(*) FROM attempts WHERE outcome <> 'oom' AND incident <> ''`,
+		"OOMs that are not told once":                 `SELECT count(*) FROM attempts a WHERE outcome = 'oom' AND 1 <> (SELECT count(*) FROM incident_events e WHERE e.incident = a.incident AND e.id = 'attempt-' || CAST(a.number AS TEXT))`,
+		"kills of no attempt":                         `SELECT count(*) - (SELECT count(*) FROM attempts WHERE outcome = 'oom') FROM incident_events WHERE kind = 'killed'`,
+		"jobs that ended, but not for their incident": `SELECT count(*) FROM jobs j JOIN attempts a ON a.job = j.id JOIN incident_summaries s ON s.id = a.incident WHERE j.status IN ('succeeded', 'cancelled') AND s.ended = 0`,
 	} {
 		if n := m.number(text); n != 0 {
 			m.Errorf("%d %s", n, what)

@@ -44,21 +44,24 @@ var migrations embed.FS
 
 // Queue is one instance's view of the database. It is safe for concurrent use.
 type Queue struct {
-	db       *store.DB
-	instance scanner.Instance
+	db        *store.DB
+	incidents Incidents
+	instance  scanner.Instance
 }
 
 // New brings the queue's tables up to date, and makes the instance known under its
 // name, host and version. Two that live at once must not have the same name.
-func New(ctx context.Context, db *store.DB, instance scanner.Instance) (*Queue, error) {
+//
+// What happens to jobs whose workers were OOM-killed goes to incidents, which has its tables in the same database.
+func New(ctx context.Context, db *store.DB, incidents Incidents, instance scanner.Instance) (*Queue, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Migrate(ctx, files, "queue_schema"); err != nil {
+	q := &Queue{db: db, incidents: incidents, instance: instance}
+	if err := db.Migrate(ctx, files, "queue_schema", store.Step{Version: 2, Run: q.move}); err != nil {
 		return nil, kind(err)
 	}
-	q := &Queue{db: db, instance: instance}
 	return q, q.write(ctx, func(tx *store.Tx) error { return q.register(ctx, tx) })
 }
 

@@ -21,7 +21,7 @@ func (q *Queue) Cancel(ctx context.Context, id int64, by string) (scanner.Job, e
 		switch r.Status {
 		case scanner.StatusPending:
 			r.cancelled = by
-			return end(ctx, tx, r, cancellation(r, scanner.Decision{}), 0, "cancelled by "+by)
+			return q.end(ctx, tx, r, cancellation(r, scanner.Decision{}), 0, "cancelled by "+by)
 		case scanner.StatusRunning:
 			// Who asks for the same image from now on wants a result, so nobody shares it.
 			_, err := tx.Exec(ctx, `UPDATE jobs SET cancelled = $2, shared = NULL WHERE id = $1 AND cancelled = ''`, id, by)
@@ -61,7 +61,7 @@ func (q *Queue) Retry(ctx context.Context, id int64, pool, by string) (scanner.J
 		if other != 0 {
 			return scanner.Errorf(scanner.ErrConflict, "job %d scans the image of job %d already", other, id)
 		}
-		return retry(ctx, tx, r, pool, by)
+		return q.retry(ctx, tx, r, pool, by)
 	})
 	if err != nil {
 		return scanner.Job{}, err
@@ -79,7 +79,7 @@ func sharing(ctx context.Context, tx *store.Tx, shared any) (id int64, err error
 
 // resubmit finds the job that a request with Retry is about: the one that it would
 // share, or the newest that did not succeed.
-func resubmit(ctx context.Context, tx *store.Tx, s Submission) (*row, error) {
+func (q *Queue) resubmit(ctx context.Context, tx *store.Tx, s Submission) (*row, error) {
 	if r, err := share(ctx, tx, s.shared()); r != nil || err != nil {
 		return r, err
 	}
@@ -103,7 +103,7 @@ func resubmit(ctx context.Context, tx *store.Tx, s Submission) (*row, error) {
 	if other, err := share(ctx, tx, sharedKey(r.Digest, r.Platform, r.Attach)); other != nil || err != nil {
 		return other, err
 	}
-	return r, retry(ctx, tx, r, s.Pool, s.By)
+	return r, q.retry(ctx, tx, r, s.Pool, s.By)
 }
 
 // share adds a request to a job that has not ended; nil where there is none to share.
@@ -121,7 +121,7 @@ func share(ctx context.Context, tx *store.Tx, shared any) (*row, error) {
 
 // retry makes a final job that r has locked wait again, as one that never failed: the event of its
 // end goes, because no event comes after an end.
-func retry(ctx context.Context, tx *store.Tx, r *row, pool, by string) error {
+func (q *Queue) retry(ctx context.Context, tx *store.Tx, r *row, pool, by string) error {
 	was := string(r.Status)
 	if r.Reason != "" {
 		was += " (" + r.Reason + ")"
@@ -139,5 +139,8 @@ func retry(ctx context.Context, tx *store.Tx, r *row, pool, by string) error {
 	if err != nil {
 		return err
 	}
-	return requeue(ctx, tx, r, pool, 0, 0, fmt.Sprintf("was %s, %s asks to try again", was, by))
+	if err := requeue(ctx, tx, r, pool, 0, 0, fmt.Sprintf("was %s, %s asks to try again", was, by)); err != nil {
+		return err
+	}
+	return q.again(ctx, tx, r, by)
 }

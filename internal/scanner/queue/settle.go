@@ -27,8 +27,8 @@ func requeue(ctx context.Context, tx *store.Tx, r *row, pool string, delay time.
 	return event(ctx, tx, r.ID, r.Status, scanner.EventRequeued, attempt, why)
 }
 
-// end makes a job that r has locked final, and reads it into r.
-func end(ctx context.Context, tx *store.Tx, r *row, d scanner.Decision, attempt int, why string) error {
+// end makes a job that r has locked final, reads it into r, and tells its incident, where it has one.
+func (q *Queue) end(ctx context.Context, tx *store.Tx, r *row, d scanner.Decision, attempt int, why string) error {
 	_, err := tx.Get(ctx, `UPDATE jobs SET status = $2, pool = $3, reason = $4, message = $5, ended = {now}, shared = NULL, due = 0,
 			inventory = $6, bytes = $7, components = $8, problems = $9, attached = $10
 		WHERE id = $1 RETURNING `+columns,
@@ -37,5 +37,8 @@ func end(ctx context.Context, tx *store.Tx, r *row, d scanner.Decision, attempt 
 	if err != nil {
 		return err
 	}
-	return event(ctx, tx, r.ID, r.Status, scanner.EventEnded, attempt, why)
+	if err := event(ctx, tx, r.ID, r.Status, scanner.EventEnded, attempt, why); err != nil {
+		return err
+	}
+	return q.settle(ctx, tx, r, d, attempt)
 }

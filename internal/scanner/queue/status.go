@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"stella/internal/incident"
 	"stella/internal/scanner"
 	"stella/internal/store"
 )
@@ -83,12 +84,14 @@ func (q *Queue) Stats(ctx context.Context, since time.Time) (scanner.Stats, erro
 		if err := attemptStats(ctx, tx, &s); err != nil {
 			return err
 		}
+		if s.Incidents, err = q.incidents.CountKills(ctx, tx, incident.SourceWorker, since); err != nil {
+			return err
+		}
 		for _, c := range []struct {
 			text string
 			args []any
 			dest []any
 		}{
-			{`SELECT count(*) FROM incidents WHERE at > $1`, []any{toMicros(since)}, []any{&s.Incidents}},
 			{`SELECT count(*) FROM quarantine`, nil, []any{&s.Quarantined}},
 			{`SELECT count(*) FROM results`, nil, []any{&s.Results}},
 			{`SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM blobs`, nil, []any{&s.ResultBytes}},

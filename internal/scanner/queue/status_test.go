@@ -159,7 +159,7 @@ func TestPrune(t *testing.T) {
 		if err != nil || jobs != 63 || blobs != 1 {
 			t.Errorf("removed %d jobs and %d inventories, %v", jobs, blobs, err)
 		}
-		for table, want := range map[string]int64{"jobs": 2, "blobs": 1, "chunks": 2, "results": 1, "incidents": 0, "attempts": 1} {
+		for table, want := range map[string]int64{"jobs": 2, "blobs": 1, "chunks": 2, "results": 1, "attempts": 1, "incident_summaries": 1} {
 			if n := e.number(`SELECT count(*) FROM ` + table); n != want {
 				t.Errorf("%d %s are left, want %d", n, table, want)
 			}

@@ -86,9 +86,9 @@ func (q *Queue) Submit(ctx context.Context, s Submission, plan scanner.Plan) (jo
 		s := s
 		s.Pool = pool
 		if s.Retry {
-			r, err = resubmit(ctx, tx, s)
+			r, err = q.resubmit(ctx, tx, s)
 		} else {
-			created, err = insert(ctx, tx, s, plan, r)
+			created, err = q.insert(ctx, tx, s, plan, r)
 		}
 		return err
 	})
@@ -111,14 +111,14 @@ func existing(ctx context.Context, tx *store.Tx, pool string) (string, error) {
 	return pool, err
 }
 
-func insert(ctx context.Context, tx *store.Tx, s Submission, plan scanner.Plan, r *row) (created bool, err error) {
+func (q *Queue) insert(ctx context.Context, tx *store.Tx, s Submission, plan scanner.Plan, r *row) (created bool, err error) {
 	quarantine, found, err := quarantined(ctx, tx, s.subject())
 	if err != nil {
 		return false, err
 	}
 	if found {
 		if why := plan.Blocks(quarantine, s.Target); why != "" {
-			return true, insertBlocked(ctx, tx, s, why, r)
+			return true, q.insertBlocked(ctx, tx, s, why, r)
 		}
 	}
 	found, err = tx.Get(ctx, insertJob+` ON CONFLICT (shared) DO UPDATE SET requests = jobs.requests + 1 RETURNING `+columns,
@@ -143,7 +143,7 @@ func (s *Submission) values() []any {
 }
 
 // insertBlocked adds a job that has failed already, and that nobody shares.
-func insertBlocked(ctx context.Context, tx *store.Tx, s Submission, why string, r *row) error {
+func (q *Queue) insertBlocked(ctx context.Context, tx *store.Tx, s Submission, why string, r *row) error {
 	_, err := tx.Get(ctx, insertJob+` RETURNING `+columns,
 		append(s.values(), nil, string(scanner.StatusPending)), r.fields()...)
 	if err != nil {
@@ -152,5 +152,5 @@ func insertBlocked(ctx context.Context, tx *store.Tx, s Submission, why string, 
 	if err := event(ctx, tx, r.ID, r.Status, scanner.EventSubmitted, 0, "submitted by "+s.By); err != nil {
 		return err
 	}
-	return end(ctx, tx, r, scanner.Decision{Status: scanner.StatusFailed, Pool: r.Pool, Reason: ReasonQuarantined, Message: why}, 0, why)
+	return q.end(ctx, tx, r, scanner.Decision{Status: scanner.StatusFailed, Pool: r.Pool, Reason: ReasonQuarantined, Message: why}, 0, why)
 }

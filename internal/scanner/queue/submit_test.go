@@ -182,7 +182,7 @@ func TestQuarantine(t *testing.T) {
 		if err != nil || len(d.Events) != 2 || d.Events[1].Kind != scanner.EventEnded || d.Events[1].Status != scanner.StatusFailed {
 			t.Errorf("events %+v, %v", d.Events, err)
 		}
-		if d.Quarantine == nil || d.Quarantine.Digest != digest(1) || d.Quarantine.Limit != 1<<30 || d.Quarantine.Mode != scanner.ModeStreaming || d.Quarantine.Incident == 0 || d.Quarantine.At.IsZero() {
+		if d.Quarantine == nil || d.Quarantine.Digest != digest(1) || d.Quarantine.Limit != 1<<30 || d.Quarantine.Mode != scanner.ModeStreaming || d.Quarantine.Incident != "job-1" || d.Quarantine.At.IsZero() {
 			t.Errorf("quarantine %+v", d.Quarantine)
 		}
 

@@ -135,7 +135,7 @@ func (s *Service) decide(c *queue.Claim, r worker.Report, t worker.Task, limit i
 // finish writes how an attempt ended: again and again while the database cannot be
 // written, until the attempt is no longer ours. A result that cannot be kept for another
 // reason, such as a file that is not what the worker said, is an error of the scan.
-func (s *Service) finish(ctx context.Context, log logger, e queue.Ended, r worker.Report, failed func(error) queue.Ended) (scanner.Job, *scanner.Incident) {
+func (s *Service) finish(ctx context.Context, log logger, e queue.Ended, r worker.Report, failed func(error) queue.Ended) (scanner.Job, *scanner.WorkerKill) {
 	// The attempt's context has often ended; the writing goes on.
 	ctx = context.WithoutCancel(ctx)
 	var deadline time.Time
@@ -170,7 +170,7 @@ func (s *Service) finish(ctx context.Context, log logger, e queue.Ended, r worke
 	}
 }
 
-func (s *Service) finishOnce(ctx context.Context, e queue.Ended, r worker.Report) (scanner.Job, *scanner.Incident, error) {
+func (s *Service) finishOnce(ctx context.Context, e queue.Ended, r worker.Report) (scanner.Job, *scanner.WorkerKill, error) {
 	if e.Result == nil {
 		return s.queue.Finish(ctx, e)
 	}
@@ -198,7 +198,7 @@ func readSubject(name string) ([]byte, error) {
 }
 
 // say logs what became of a job, in the words that people look for.
-func (s *Service) say(log logger, job scanner.Job, e queue.Ended, incident *scanner.Incident) {
+func (s *Service) say(log logger, job scanner.Job, e queue.Ended, incident *scanner.WorkerKill) {
 	switch {
 	case incident != nil:
 		log.Error(e.End.Message, "image", job.Image, "action", incident.Action)
@@ -221,7 +221,7 @@ type logger interface {
 }
 
 // count adds to the metrics.
-func (s *Service) count(pool string, c *queue.Claim, r worker.Report, e queue.Ended, incident *scanner.Incident) {
+func (s *Service) count(pool string, c *queue.Claim, r worker.Report, e queue.Ended, incident *scanner.WorkerKill) {
 	s.telemetry.AttemptEnded(pool, string(r.Outcome), time.Since(c.Attempt.Started), r.End.Progress.Layers, r.End.Progress.Cached)
 	if incident != nil && e.Decision.Status == scanner.StatusPending { // a larger pool has it now
 		s.telemetry.Rerouted(pool, e.Decision.Pool)

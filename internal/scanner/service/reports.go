@@ -101,13 +101,13 @@ func (s *Service) Stats(ctx context.Context, last time.Duration) (scanner.Stats,
 	return s.queue.Stats(ctx, ago(last))
 }
 
-// Incidents are the latest OOM kills of workers, newest first, a page at most.
-func (s *Service) Incidents(ctx context.Context, last time.Duration) ([]scanner.Incident, error) {
+// WorkerKills are the latest OOM kills of workers, newest first, a page at most.
+func (s *Service) WorkerKills(ctx context.Context, last time.Duration) ([]scanner.WorkerKill, error) {
 	return s.IncidentsSince(ctx, ago(last), scanner.MaxPage)
 }
 
 // IncidentsSince are the OOM kills of workers since then, newest first.
-func (s *Service) IncidentsSince(ctx context.Context, since time.Time, limit int) ([]scanner.Incident, error) {
+func (s *Service) IncidentsSince(ctx context.Context, since time.Time, limit int) ([]scanner.WorkerKill, error) {
 	return s.queue.Incidents(ctx, since, limit)
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"stella/bench/ociwrite"
+	"stella/internal/incident/book"
 	"stella/internal/scanner"
 	"stella/internal/scanner/logs"
 	"stella/internal/scanner/queue"
@@ -98,7 +99,11 @@ func (r *rig) start() {
 		r.Fatal(err)
 	}
 	instance := scanner.Instance{Name: "test", Host: "test", Version: "1.2.3", Started: time.Now()}
-	if r.queue, err = queue.New(r.Context(), db, instance); err != nil {
+	incidents, err := book.Open(r.Context(), db, book.Options{Log: log})
+	if err != nil {
+		r.Fatal(err)
+	}
+	if r.queue, err = queue.New(r.Context(), db, incidents, instance); err != nil {
 		r.Fatal(err)
 	}
 	r.Service, err = service.Start(r.Context(), service.Options{

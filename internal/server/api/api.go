@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,8 @@ import (
 
 	"stella/internal/apikey"
 	"stella/internal/doctor"
+	"stella/internal/incident"
+	"stella/internal/incident/book"
 	"stella/internal/limit"
 	"stella/internal/routes"
 	"stella/internal/server/auth"
@@ -37,6 +40,8 @@ import (
 const (
 	// maxBody is the most bytes of a request: an image's reference has at most 4 KiB.
 	maxBody = 64 << 10
+	// maxLarge and maxLargeEach are how many bodies of events there are at a time, of up to incident.MaxBody each.
+	maxLarge, maxLargeEach = 4, 2
 	// maxHeader is the most bytes of a request's headers.
 	maxHeader = 16 << 10
 	// headerTimeout, bodyTimeout and writeTimeout bound how long a client may take
@@ -59,6 +64,8 @@ const (
 // Options are what an API needs.
 type Options struct {
 	Service Service
+	// Incidents are those of all sources.
+	Incidents *book.Book
 	// Keys are the API keys, to be listed and changed; Gate tells who sends a request.
 	Keys *auth.Keys
 	Gate *auth.Gate
@@ -69,17 +76,19 @@ type Options struct {
 
 // API answers requests.
 type API struct {
-	service  Service
-	keys     *auth.Keys
-	gate     *auth.Gate
-	version  string
-	log      *slog.Logger
-	rates    *limit.Rates
-	requests *limit.Slots
-	streams  *limit.Slots
-	mux      *http.ServeMux
-	huma     huma.API
-	document []byte // of OpenAPI
+	service   Service
+	incidents *book.Book
+	keys      *auth.Keys
+	gate      *auth.Gate
+	version   string
+	log       *slog.Logger
+	rates     *limit.Rates
+	requests  *limit.Slots
+	streams   *limit.Slots
+	large     *limit.Slots
+	mux       *http.ServeMux
+	huma      huma.API
+	document  []byte // of OpenAPI
 
 	closeOnce sync.Once
 	closing   chan struct{} // is closed when streams are to end
@@ -88,10 +97,11 @@ type API struct {
 // New makes an API.
 func New(o Options) (*API, error) {
 	a := &API{
-		service: o.Service, keys: o.Keys, gate: o.Gate, version: o.Version, log: o.Log,
+		service: o.Service, incidents: o.Incidents, keys: o.Keys, gate: o.Gate, version: o.Version, log: o.Log,
 		rates:    limit.NewRates(perSecond, atOnce),
 		requests: limit.NewSlots(maxRequests, maxRequestsEach),
 		streams:  limit.NewSlots(maxStreams, maxStreamsEach),
+		large:    limit.NewSlots(maxLarge, maxLargeEach),
 		mux:      http.NewServeMux(),
 		closing:  make(chan struct{}),
 	}
@@ -100,6 +110,7 @@ func New(o Options) (*API, error) {
 	a.registerWorkers()
 	a.registerSettings()
 	a.registerReports()
+	a.registerIncidents()
 	a.registerKeys()
 	var indented bytes.Buffer
 	raw, err := json.Marshal(a.huma.OpenAPI())
@@ -127,16 +138,19 @@ func config(version string) huma.Config {
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{keyScheme: {
 		Type: "http", Scheme: "bearer",
-		Description: "An API key with one of the scopes read, scan, admin; each includes those before it. On the server's Unix socket no key is needed: root and the server's own user have the scope admin, other users scan.",
+		Description: "An API key with one of the scopes read, scan, incidents, remedies, admin. On the server's Unix socket no key is needed: root and the server's own user have the scope admin, other users scan.",
 	}}
 	return c
 }
 
-// schemaName names a type in the document: those of the doctor begin with that, as there are others of the same name.
+// schemaName names a type in the document: those of the doctor and of incidents begin with that, as there are others of the same name.
 func schemaName(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
-	if t.PkgPath() == reflect.TypeFor[doctor.Report]().PkgPath() {
+	switch {
+	case t.PkgPath() == reflect.TypeFor[doctor.Report]().PkgPath():
 		return "Doctor" + name
+	case t.PkgPath() == reflect.TypeFor[incident.Event]().PkgPath() && !strings.HasPrefix(name, "Incident"):
+		return "Incident" + name
 	}
 	return name
 }

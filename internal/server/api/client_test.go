@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 			s, err := c.Stats(t.Context(), time.Hour)
 			return s.Jobs[scanner.StatusFailed], err
 		}, "Stats 1h0m0s", int64(1)},
-		{"WorkerKills", func() (any, error) { i, err := c.WorkerKills(t.Context(), 0); return i[0].Kills, err }, "Incidents 0s", int64(1)},
+		{"WorkerKills", func() (any, error) { i, err := c.WorkerKills(t.Context(), 0); return i[0].Kills, err }, "WorkerKills 0s", int64(1)},
 		{"Doctor", func() (any, error) {
 			r, err := c.Doctor(t.Context(), []string{"check.scanner.disk", "check.a"})
 			return r.Checks[0].Evidence[0].Value, err

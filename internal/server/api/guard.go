@@ -10,12 +10,14 @@ import (
 	"runtime/debug"
 	"time"
 
+	"stella/internal/incident"
+	"stella/internal/scanner"
 	"stella/internal/server/auth"
 )
 
 var (
 	errBusy     = errors.New("too many requests at a time: wait a moment")
-	errTooLarge = fmt.Errorf("the body of the request has more than %d bytes", maxBody)
+	errTooLarge = errors.New("the body of the request is too large")
 	errBody     = errors.New("the body of the request did not come whole")
 )
 
@@ -73,7 +75,14 @@ func (a *API) guard(next http.Handler) http.Handler {
 			a.fail(w, r, errBusy)
 			return
 		}
-		if err := readBody(w, r); err != nil {
+		most, release, err := a.bodyLimit(r, id)
+		if err != nil {
+			w.Header().Set("Connection", "close")
+			a.fail(w, r, err)
+			return
+		}
+		defer release()
+		if err := readBody(w, r, most); err != nil {
 			w.Header().Set("Connection", "close") // the rest of it is not read
 			a.fail(w, r, err)
 			return
@@ -82,8 +91,23 @@ func (a *API) guard(next http.Handler) http.Handler {
 	})
 }
 
-// readBody reads a request's body into memory, in time.
-func readBody(w http.ResponseWriter, r *http.Request) error {
+// bodyLimit is how large a request's body may be, in bytes. That of events may be large: for those who may send any, and some at a time.
+func (a *API) bodyLimit(r *http.Request, id auth.Identity) (most int64, release func(), err error) {
+	if r.Method != http.MethodPost || r.URL.Path != eventsPath {
+		return maxBody, func() {}, nil
+	}
+	if err := allowed(id, scanner.ScopeIncidents); err != nil {
+		return 0, nil, err
+	}
+	release, ok := a.large.Take(id.Name)
+	if !ok {
+		return 0, nil, errBusy
+	}
+	return incident.MaxBody, release, nil
+}
+
+// readBody reads a request's body of at most so many bytes into memory, in time.
+func readBody(w http.ResponseWriter, r *http.Request, most int64) error {
 	if r.Body == http.NoBody {
 		return nil
 	}
@@ -91,11 +115,11 @@ func readBody(w http.ResponseWriter, r *http.Request) error {
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return errTooLarge
+		return fmt.Errorf("%w: more than %d bytes", errTooLarge, most)
 	case err != nil:
 		return fmt.Errorf("%w: %w", errBody, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"stella/internal/client"
 	"stella/internal/doctor"
+	"stella/internal/incident/book"
 	"stella/internal/listen"
 	"stella/internal/scan/sbom"
 	"stella/internal/scanner"
@@ -141,8 +142,8 @@ func (s *service) Stats(_ context.Context, last time.Duration) (scanner.Stats, e
 	return scanner.Stats{Jobs: map[scanner.Status]int64{scanner.StatusFailed: 1}, Attempts: map[scanner.Outcome]int64{}}, s.called("Stats %v", last)
 }
 
-func (s *service) Incidents(_ context.Context, last time.Duration) ([]scanner.Incident, error) {
-	return []scanner.Incident{{ID: 4, End: scanner.End{Kills: 1}, Action: "quarantined"}}, s.called("Incidents %v", last)
+func (s *service) WorkerKills(_ context.Context, last time.Duration) ([]scanner.WorkerKill, error) {
+	return []scanner.WorkerKill{{ID: "job-4", End: scanner.End{Kills: 1}, Action: "quarantined"}}, s.called("WorkerKills %v", last)
 }
 
 func (s *service) Logs(ctx context.Context, f scanner.LogFilter, follow bool, fn func(scanner.LogLine) error) error {
@@ -160,10 +161,11 @@ func (s *service) Doctor(_ context.Context, checks []string) (doctor.Report, err
 // running is a server with a service, for a test.
 type running struct {
 	*service
-	keys   *auth.Keys
-	log    *syncBuffer
-	tcp    string // http://HOST:PORT
-	socket string // its path
+	keys      *auth.Keys
+	incidents *book.Book
+	log       *syncBuffer
+	tcp       string // http://HOST:PORT
+	socket    string // its path
 
 	server  *http.Server
 	serving sync.WaitGroup
@@ -208,6 +210,9 @@ func prepare(t *testing.T) *running {
 	if run.keys, err = auth.Open(t.Context(), db, run.logger()); err != nil {
 		t.Fatal(err)
 	}
+	if run.incidents, err = book.Open(t.Context(), db, book.Options{Log: run.logger()}); err != nil {
+		t.Fatal(err)
+	}
 	run.build(t)
 	t.Cleanup(run.stop)
 	return run
@@ -220,7 +225,7 @@ func (run *running) logger() *slog.Logger {
 // build makes the server that serves next.
 func (run *running) build(t *testing.T) {
 	t.Helper()
-	a, err := api.New(api.Options{Service: run.service, Keys: run.keys, Gate: auth.NewGate(run.keys), Version: "9.9", Log: run.logger()})
+	a, err := api.New(api.Options{Service: run.service, Incidents: run.incidents, Keys: run.keys, Gate: auth.NewGate(run.keys), Version: "9.9", Log: run.logger()})
 	if err != nil {
 		t.Error(err)
 		return
@@ -293,7 +298,7 @@ func someJob() scanner.JobDetails {
 			Result: &scanner.Result{Inventory: "sha256:cd", Size: 100, Components: 5},
 		},
 		History:   []scanner.Attempt{{Job: 7, Number: 1, Pool: "default", Worker: "default-0", Limit: 64 << 20, Started: now, Outcome: scanner.OutcomeOOM, End: scanner.End{ExitCode: &code, Kills: 1, Message: "killed"}}},
-		Incidents: []scanner.Incident{{ID: 1, At: now, Job: 7, Number: 1, End: scanner.End{Kills: 1, Progress: scanner.Progress{Layer: 2, Path: "a"}}, Action: "re-routed"}},
+		Incidents: []scanner.WorkerKill{{ID: "job-7", At: now, Job: 7, Number: 1, End: scanner.End{Kills: 1, Progress: scanner.Progress{Layer: 2, Path: "a"}}, Action: "re-routed"}},
 		Events:    []scanner.Event{{ID: 11, Job: 7, At: now, Kind: scanner.EventSubmitted, Status: scanner.StatusPending}, {ID: 15, Job: 7, At: now, Kind: scanner.EventEnded, Status: scanner.StatusSucceeded}},
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"stella/internal/routes"
 	"stella/internal/scanner"
+	"stella/internal/server/auth"
 )
 
 const (
@@ -88,8 +89,8 @@ func (a *API) admit(c huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(c)
 	who, op := visitOf(r.Context()), c.Operation()
 	want := scanner.Scope(op.Security[0][keyScheme][0])
-	if !who.Scope.Includes(want) {
-		a.fail(w, r, scanner.Errorf(scanner.ErrDenied, "%s has the scope %s, and this needs the scope %s", who.Name, who.Scope, want))
+	if err := allowed(who.Identity, want); err != nil {
+		a.fail(w, r, err)
 		return
 	}
 	slots := a.requests
@@ -103,6 +104,14 @@ func (a *API) admit(c huma.Context, next func(huma.Context)) {
 	}
 	defer release()
 	next(c)
+}
+
+// allowed reports that somebody lacks a scope.
+func allowed(who auth.Identity, want scanner.Scope) error {
+	if who.Scope.Includes(want) {
+		return nil
+	}
+	return scanner.Errorf(scanner.ErrDenied, "%s has the scope %s, and this needs the scope %s", who.Name, who.Scope, want)
 }
 
 // list is a list that is [] in JSON where there is nothing.

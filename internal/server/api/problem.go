@@ -11,6 +11,7 @@ import (
 
 	"stella/internal/apikey"
 	"stella/internal/doctor"
+	"stella/internal/incident/book"
 	"stella/internal/routes"
 	"stella/internal/scanner"
 	"stella/internal/store"
@@ -30,6 +31,8 @@ var kinds = []struct {
 	{scanner.ErrConflict, http.StatusConflict, ""},
 	{scanner.ErrDenied, http.StatusForbidden, ""},
 	{scanner.ErrUnavailable, http.StatusServiceUnavailable, ""},
+	{book.ErrNotFound, http.StatusNotFound, ""},
+	{book.ErrTooLarge, http.StatusUnprocessableEntity, ""},
 	{doctor.ErrNoCheck, http.StatusNotFound, ""},
 	{apikey.ErrNoKey, http.StatusUnauthorized, ""},
 	{apikey.ErrBadKey, http.StatusUnauthorized, ""},

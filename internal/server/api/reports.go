@@ -29,14 +29,6 @@ func (a *API) registerReports() {
 			}
 			return a.service.Stats(ctx, d)
 		})
-	register(a, operation(scanner.ScopeRead, http.MethodGet, "/v1/incidents", "list-incidents", "List OOM kills, newest first, with their evidence"),
-		func(ctx context.Context, _ scanner.Caller, in *last) ([]scanner.Incident, error) {
-			d, err := in.duration()
-			if err != nil {
-				return nil, err
-			}
-			return list(a.service.Incidents(ctx, d))
-		})
 	register(a, operation(scanner.ScopeRead, http.MethodGet, "/v1/doctor", "run-doctor", "Run checks, and say what is wrong and what to do"),
 		func(ctx context.Context, _ scanner.Caller, in *doctorInput) (doctor.Report, error) {
 			return a.service.Doctor(ctx, in.Check)

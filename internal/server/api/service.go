@@ -56,7 +56,7 @@ type Reports interface {
 	Status(ctx context.Context) (scanner.ServiceStatus, error)
 	Queue(ctx context.Context) (scanner.QueueStatus, error)
 	Stats(ctx context.Context, last time.Duration) (scanner.Stats, error)
-	Incidents(ctx context.Context, last time.Duration) ([]scanner.Incident, error)
+	WorkerKills(ctx context.Context, last time.Duration) ([]scanner.WorkerKill, error)
 	// Logs calls fn with the lines chosen, in order; with follow it goes on with new
 	// ones until ctx ends. fn's error ends it, and is returned.
 	Logs(ctx context.Context, f scanner.LogFilter, follow bool, fn func(scanner.LogLine) error) error

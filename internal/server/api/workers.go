@@ -31,6 +31,14 @@ func (a *API) registerWorkers() {
 		func(ctx context.Context, by scanner.Caller, in *body[scanner.RestartRequest]) ([]scanner.PoolChange, error) {
 			return list(a.service.RestartWorkers(ctx, by, in.Body))
 		})
+	register(a, operation(scanner.ScopeRead, http.MethodGet, "/v1/workers/kills", "list-worker-kills", "List OOM kills of workers, newest first, with their evidence"),
+		func(ctx context.Context, _ scanner.Caller, in *last) ([]scanner.WorkerKill, error) {
+			d, err := in.duration()
+			if err != nil {
+				return nil, err
+			}
+			return list(a.service.WorkerKills(ctx, d))
+		})
 	register(a, operation(scanner.ScopeRead, http.MethodGet, "/v1/pools", "list-pools", "List the pools"),
 		func(ctx context.Context, _ scanner.Caller, _ *none) ([]scanner.PoolStatus, error) {
 			return list(a.service.Pools(ctx))
