@@ -64,6 +64,11 @@ func look(in Input) *view {
 	kills := slices.DeleteFunc(slices.Clone(in.Kills), func(k oom.Kill) bool { return !k.Time.IsZero() && !v.known(k.Time) })
 	slices.SortFunc(kills, compareKills)
 	v.kills = newest(kills, maxKills)
+	for i := range v.kills {
+		if k := &v.kills[i]; k.Limit.Scope == oom.ScopePod && v.alone(k, samples) {
+			k.Limit.Scope = oom.ScopeContainer
+		}
+	}
 	for _, k := range v.kills {
 		switch k.Limit.Scope {
 		case oom.ScopeNode, oom.ScopeCpuset, oom.ScopePod, oom.ScopeParent:

@@ -1,6 +1,11 @@
 package explain
 
-import "stella/internal/oom"
+import (
+	"cmp"
+	"slices"
+
+	"stella/internal/oom"
+)
 
 // nodeFull claims that the node had no memory, and names who took it.
 func (v *view) nodeFull() *claim {
@@ -72,6 +77,28 @@ func (v *view) aboveLimit() *claim {
 	}
 	return c
 }
+
+// alone reports whether a pod's limit that fired is this container's in all but name: as large as its own, and it is this container that filled it. In a
+// pod of one container both cgroups have the same limit, and the pod's is full first, as the sandbox counts there, too.
+func (v *view) alone(k *oom.Kill, samples []oom.Sample) bool {
+	limit := cmp.Or(k.Container.LimitBytes, v.container.LimitBytes)
+	if limit <= 0 || k.Limit.Bytes != limit {
+		return false
+	}
+	together := 0.0
+	for _, t := range k.Tasks {
+		if t.Comm == k.Process.Comm {
+			together += min(resident(t), maxBytes)
+		}
+	}
+	if max(together, resident(k.Process)) >= float64(limit)/2 {
+		return true
+	}
+	return slices.ContainsFunc(samples, func(s oom.Sample) bool { return needed(&s) >= nearly*float64(limit) })
+}
+
+// nearly is the share of a limit from which on who has it is who fills it.
+const nearly = 0.8
 
 // last is the newest kill by a limit of one of these scopes.
 func (v *view) last(scopes ...oom.Scope) *oom.Kill {

@@ -142,6 +142,9 @@ func (c *Cluster) seen(ctx context.Context, t *Target, edits []Edit) (*Object, e
 	if now.Metadata.UID != t.UID {
 		return nil, &ChangedError{*t, []string{"it is another one of the same name"}}
 	}
+	if _, ends := now.text("metadata", "deletionTimestamp"); ends {
+		return nil, &ChangedError{*t, []string{"it is being deleted"}}
+	}
 	var other []string
 	done := 0
 	for _, e := range edits {

@@ -2,6 +2,7 @@ package remedy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -32,7 +33,7 @@ func (o *Object) diff(edits []Edit) (string, error) {
 	a, errA := lines(excerpt(o.tree, places))
 	b, errB := lines(excerpt(after, places))
 	if errA != nil || errB != nil {
-		return "", fmt.Errorf("write the difference: %v, %v", errA, errB)
+		return "", errors.Join(errA, errB)
 	}
 	name := fmt.Sprintf("%s/%s", o.Kind, o.Metadata.Name)
 	return fmt.Sprintf("--- %s\n+++ %s\n@@ -1,%d +1,%d @@\n%s", name, name, len(a), len(b), unified(a, b)), nil

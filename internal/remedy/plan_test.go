@@ -211,7 +211,9 @@ func TestPlanWithoutAnOwner(t *testing.T) {
 		"neither":               {func(in *Input) { in.Workload, in.Report.Container = nil, oom.Container{} }, "neither in Kubernetes nor a systemd unit"},
 		"a node that is small":  {func(in *Input) { in.Workload.Allocatable = 100 << 20 }, "it will not grant a request of 256 MiB"},
 		"a limit there already": {func(in *Input) { in.Limit = 64 << 20 }, "has a limit of 64.0 MiB already"},
-		"a restart policy":      {func(in *Input) { in.Workload.Pod = aPod(t, strings.Replace(aContainer, `"name":"c"`, `"name":"c","resizePolicy":[{"resourceName":"memory","restartPolicy":"RestartContainer"}]`, 1), "") }, "resizePolicy has it started anew"},
+		"a restart policy": {func(in *Input) {
+			in.Workload.Pod = aPod(t, strings.Replace(aContainer, `"name":"c"`, `"name":"c","resizePolicy":[{"resourceName":"memory","restartPolicy":"RestartContainer"}]`, 1), "")
+		}, "resizePolicy has it started anew"},
 		"a static pod": {func(in *Input) {
 			in.Workload.Pod.Metadata.Annotations = map[string]string{"kubernetes.io/config.mirror": "x"}
 		}, "is a static one"},

@@ -226,27 +226,30 @@ func (r *Reading) pods(ctx context.Context, pods []*Object, want *Want, node Nod
 // status asks what the kubelet says it has given.
 func (r *Reading) status(pod *Object, want *Want) {
 	name := pod.Metadata.Name
+	if seen, ok := at[json.Number](pod.tree, []string{"status", "observedGeneration"}); ok && seen.String() != pod.generation() {
+		r.add("status", No, "The kubelet has not seen the change of pod %s yet.", name)
+		return
+	}
 	for _, item := range pod.list("status", "conditions") {
 		kind, _ := at[string](item, []string{"type"})
 		state, _ := at[string](item, []string{"status"})
 		reason, _ := at[string](item, []string{"reason"})
 		message, _ := at[string](item, []string{"message"})
-		if state != "True" || kind != "PodResizePending" && kind != "PodResizeInProgress" {
-			continue
+		about, ok := at[json.Number](item, []string{"observedGeneration"})
+		if state != "True" || kind != "PodResizePending" && kind != "PodResizeInProgress" || ok && about.String() != pod.generation() {
+			continue // another condition, or one of a change before
 		}
-		switch {
-		case reason == "Infeasible":
+		switch reason {
+		case "Infeasible":
 			r.add("resize", No, "The node cannot grant it to pod %s: Infeasible: %s", name, message)
 			r.final = true
-			return
-		case reason == "Deferred":
+		case "Deferred":
 			r.add("resize", No, "The node cannot grant it to pod %s now, and tries again: Deferred: %s", name, message)
-			return
-		case reason == "Error":
+		case "Error":
 			r.add("resize", No, "The kubelet failed at it for pod %s: %s", name, message)
-			return
+		default:
+			r.add("resize", No, "The kubelet is at it for pod %s.", name)
 		}
-		r.add("resize", No, "The kubelet is at it for pod %s.", name)
 		return
 	}
 	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
@@ -263,6 +266,12 @@ func (r *Reading) status(pod *Object, want *Want) {
 		return
 	}
 	r.add("status", No, "Container %s of pod %s has no status yet.", want.Container, name)
+}
+
+// generation counts the changes of the object's spec.
+func (o *Object) generation() string {
+	n, _ := at[json.Number](o.tree, []string{"metadata", "generation"})
+	return n.String()
 }
 
 // cgroups asks what the kernel has, for the container and for its pod.

@@ -31,10 +31,10 @@ type Check struct {
 func all(checks []Check) State {
 	state := Yes
 	for _, c := range checks {
-		switch {
-		case c.State == No:
+		switch c.State {
+		case No:
 			return No
-		case c.State == Unknown:
+		case Unknown:
 			state = Unknown
 		}
 	}

@@ -37,12 +37,15 @@ func TestVerify(t *testing.T) {
 		want   Outcome
 		text   string // of the check that decides
 	}{
-		"calm":                    {func(*Observed) {}, Held, ""},
-		"another order":           {func(o *Observed) { slices.Reverse(o.Series[0].Samples); slices.Reverse(o.Ready) }, Held, ""},
-		"a kill":                  {func(o *Observed) { o.Kills = []oom.Kill{{ID: "k", Time: now.Add(time.Minute)}} }, DidNotHold, "1 processes were killed"},
-		"a kill before":           {func(o *Observed) { o.Kills = []oom.Kill{{ID: "k", Time: now.Add(-time.Second)}} }, Held, ""},
-		"a kill after the window": {func(o *Observed) { o.Kills = []oom.Kill{{ID: "k", Time: now.Add(11 * time.Minute)}}; o.Until = now.Add(time.Hour) }, Held, ""},
-		"nobody tells of kills":   {func(o *Observed) { o.KillsKnown = false }, CannotTell, "Nobody is there"},
+		"calm":          {func(*Observed) {}, Held, ""},
+		"another order": {func(o *Observed) { slices.Reverse(o.Series[0].Samples); slices.Reverse(o.Ready) }, Held, ""},
+		"a kill":        {func(o *Observed) { o.Kills = []oom.Kill{{ID: "k", Time: now.Add(time.Minute)}} }, DidNotHold, "1 processes were killed"},
+		"a kill before": {func(o *Observed) { o.Kills = []oom.Kill{{ID: "k", Time: now.Add(-time.Second)}} }, Held, ""},
+		"a kill after the window": {func(o *Observed) {
+			o.Kills = []oom.Kill{{ID: "k", Time: now.Add(11 * time.Minute)}}
+			o.Until = now.Add(time.Hour)
+		}, Held, ""},
+		"nobody tells of kills": {func(o *Observed) { o.KillsKnown = false }, CannotTell, "Nobody is there"},
 		"near the limit": {func(o *Observed) {
 			each(o, func(_ time.Duration, s *oom.Sample) { s.WorkingSet += 42 << 20 })
 		}, DidNotHold, "has to be below 80 %"},
@@ -63,17 +66,21 @@ func TestVerify(t *testing.T) {
 		"it grows by what is nothing": {func(o *Observed) {
 			each(o, func(at time.Duration, s *oom.Sample) { s.WorkingSet = 40<<20 + int64(at.Seconds())<<10 })
 		}, Held, ""},
-		"no limit":            {func(o *Observed) { each(o, func(_ time.Duration, s *oom.Sample) { s.Limit = 0 }) }, CannotTell, "has no limit"},
-		"few samples":         {func(o *Observed) { o.Series[0].Samples = o.Series[0].Samples[440:] }, CannotTell, "samples"},
-		"samples of a part":   {func(o *Observed) { o.Series[0].Samples = o.Series[0].Samples[:300] }, CannotTell, "are from"},
-		"no samples":          {func(o *Observed) { o.Series = nil }, CannotTell, "no samples of any"},
-		"before the end":      {func(o *Observed) { o.Until = now.Add(9 * time.Minute) }, CannotTell, "ends at"},
-		"not ready once":      {func(o *Observed) { o.Ready[4].Ready = false }, DidNotHold, "was not ready"},
-		"it became ready":     {func(o *Observed) { o.Ready[9].Since = now.Add(5 * time.Minute) }, DidNotHold, "changed at"},
-		"started anew":        {func(o *Observed) { o.Ready[4].Restarts++ }, DidNotHold, "started anew 1 times"},
-		"nobody looked":       {func(o *Observed) { o.Ready = nil }, CannotTell, "did not tell"},
-		"looked at later":     {func(o *Observed) { o.Until = now.Add(time.Hour); o.Ready = o.Ready[10:]; o.Ready[0].Time = o.Until }, Held, ""},
-		"changed after that":  {func(o *Observed) { o.Until = now.Add(time.Hour); o.Ready = o.Ready[10:]; o.Ready[0].Time, o.Ready[0].Since = o.Until, o.Until }, CannotTell, "nobody looked before"},
+		"no limit":          {func(o *Observed) { each(o, func(_ time.Duration, s *oom.Sample) { s.Limit = 0 }) }, CannotTell, "has no limit"},
+		"few samples":       {func(o *Observed) { o.Series[0].Samples = o.Series[0].Samples[440:] }, CannotTell, "samples"},
+		"samples of a part": {func(o *Observed) { o.Series[0].Samples = o.Series[0].Samples[:300] }, CannotTell, "are from"},
+		"no samples":        {func(o *Observed) { o.Series = nil }, CannotTell, "no samples of any"},
+		"before the end":    {func(o *Observed) { o.Until = now.Add(9 * time.Minute) }, CannotTell, "ends at"},
+		"not ready once":    {func(o *Observed) { o.Ready[4].Ready = false }, DidNotHold, "was not ready"},
+		"it became ready":   {func(o *Observed) { o.Ready[9].Since = now.Add(5 * time.Minute) }, DidNotHold, "changed at"},
+		"started anew":      {func(o *Observed) { o.Ready[4].Restarts++ }, DidNotHold, "started anew 1 times"},
+		"nobody looked":     {func(o *Observed) { o.Ready = nil }, CannotTell, "did not tell"},
+		"looked at later":   {func(o *Observed) { o.Until = now.Add(time.Hour); o.Ready = o.Ready[10:]; o.Ready[0].Time = o.Until }, Held, ""},
+		"changed after that": {func(o *Observed) {
+			o.Until = now.Add(time.Hour)
+			o.Ready = o.Ready[10:]
+			o.Ready[0].Time, o.Ready[0].Since = o.Until, o.Until
+		}, CannotTell, "nobody looked before"},
 		"not in force":        {func(o *Observed) { o.InForce = No }, DidNotHold, "not in force"},
 		"perhaps in force":    {func(o *Observed) { o.InForce = Unknown }, CannotTell, "could not be told"},
 		"never read back":     {func(o *Observed) { o.InForce = "" }, CannotTell, "could not be told"},
