@@ -24,8 +24,8 @@ import (
 	"stella/test/cluster/internal/programs"
 )
 
-// window is how long a remedy has to hold here: some more than the ten samples that it takes, at one a second or two.
-const window = "24s"
+// window is how long a remedy has to hold here: some more than the ten samples that it takes, at one a second.
+const window = "14s"
 
 // How stella ends, as docs/exit-codes.md has it.
 const exitOK, exitFailed, exitUsage, exitNotHeld = 0, 1, 2, 3
@@ -169,43 +169,49 @@ func (r *remedies) approved(t *testing.T, want int, complaint string, args ...st
 // children is what happened to a gate of reboots on 2026-05-31: a small limit, a loop that forks heavy children, and a first process that lives on.
 func (r *remedies) children(t *testing.T) {
 	t.Parallel()
+	image := r.Load(t, "stella/test/cluster/testdata/storm")
 	ns := r.Namespace(t)
-	r.create(t, ns, hogs("DaemonSet", "child 80Mi --times 9999 --every 200ms"))
+	r.create(t, ns, strings.Replace(strings.Replace(hogs("DaemonSet", ""), cluster.Hog, image, 1), `args: [""]`, `env: [{name: WORKERS, value: "3"}]`, 1))
 	pod := r.only(t, ns)
 	name := ns + "/" + pod.Name + "/c"
+	var report explain.Report
 	cluster.Eventually(t, settle, func(ctx context.Context) error {
 		kills, err := r.agent.Kills(ctx, oom.Filter{Namespace: ns})
-		if err == nil && len(kills) < 12 {
-			err = fmt.Errorf("the agent tells of %d kills", len(kills))
+		if err != nil || len(kills) < 12 {
+			return fmt.Errorf("the agent tells of %d kills, %v", len(kills), err)
 		}
-		return err
+		if err := json.Unmarshal([]byte(r.stella(t, exitOK, "", "explain", name, "-o", "json")), &report); err != nil {
+			return err
+		}
+		if report.Findings[0].Cause != explain.Children {
+			return fmt.Errorf("explained as %+v", report.Findings)
+		}
+		return nil
 	})
 	if status := r.only(t, ns).Status.ContainerStatuses[0]; status.RestartCount != 0 || status.LastTerminationState.Terminated != nil {
 		t.Errorf("the status shows the kills: %+v", status)
 	}
-	var report explain.Report
-	if err := json.Unmarshal([]byte(r.stella(t, exitOK, "", "explain", name, "-o", "json")), &report); err != nil {
-		t.Fatal(err)
-	}
-	if report.Findings[0].Cause != explain.Children {
-		t.Errorf("explained as %+v", report.Findings)
-	}
+	t.Logf("%+v", report)
 	file, p := r.plan(t, name)
 	people := p.Steps[len(p.Steps)-1]
 	if p.Cause != explain.Children || people.Kind != remedy.Concurrency || people.Ours() || !strings.Contains(people.What, "fewer children") {
 		t.Errorf("the plan does not ask for fewer children: %+v", p)
 	}
-	step := number(t, &p, remedy.Limit)
-	if got := r.approved(t, exitOK, "", file, "--step", step); got.Reading.State != remedy.Yes {
-		t.Errorf("read back: %+v", got.Reading)
+	for _, kind := range []remedy.Kind{remedy.Concurrency, remedy.Limit} { // fewer, and room for as many
+		if got := r.approved(t, exitOK, "", file, "--step", number(t, &p, kind)); got.Reading.State != remedy.Yes {
+			t.Errorf("read back: %+v", got.Reading)
+		}
 	}
 	pod = r.only(t, ns)
-	wantLimits(t, r.Cluster, pod, report.Limit.Bytes)
+	wantLimits(t, r.Cluster, pod, p.Steps[0].Want.Limit)
+	if env := pod.Spec.Containers[0].Env[0]; env.Value != "1" {
+		t.Errorf("%+v", env)
+	}
 	text := r.stella(t, exitOK, "", "remedy", "verify", file, "--window", window, "--watch")
 	if !strings.Contains(text, "Verdict: held") || r.only(t, ns).Status.ContainerStatuses[0].RestartCount != 0 {
 		t.Error(text)
 	}
-	t.Logf("the limit is %d MiB now:\n%s", report.Limit.Bytes>>20, text)
+	t.Logf("the limit is %d MiB now:\n%s", p.Steps[0].Want.Limit>>20, text)
 }
 
 // resizes: a limit that is changed while the container runs, over the declaration of somebody else.
@@ -340,7 +346,7 @@ func (r *remedies) recorded(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	if kinds["approved"] != kinds["remedied"]+kinds["rolled_back"] || kinds["remedied"] != 5 || kinds["rolled_back"] != 2 || kinds["verified"] != 3 || kinds["failed"] != 1 {
+	if kinds["approved"] != kinds["remedied"]+kinds["rolled_back"] || kinds["remedied"] != 6 || kinds["rolled_back"] != 2 || kinds["verified"] != 3 || kinds["failed"] != 1 {
 		t.Errorf("recorded: %v", kinds)
 	}
 }
