@@ -73,6 +73,10 @@ func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string
 	}
 	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now, Cgroup: cgroup}
 	if known.Container.Pod == "" {
+		// Where it is not known, the way back is another one.
+		if limits, err := agent.Limits(ctx, in.Cgroup); err == nil && len(limits) > 0 {
+			in.Report.Container.LimitBytes = limits[0].Bytes
+		}
 		return in, nil
 	}
 	err = c.flags.withCluster(func(cluster *remedy.Cluster) error { return c.look(ctx, cluster, &known, &in) })
