@@ -16,7 +16,7 @@ const (
 )
 
 func main() {
-	if len(os.Args) > 1 {
+	if len(os.Args) > 1 && os.Args[1] == "child" { // an image of this kind has an argument of its own
 		child()
 		return
 	}
