@@ -46,6 +46,7 @@ func TestAgent(t *testing.T) {
 	r.agent, r.token = deployAgent(t, c)
 	t.Run("witnesses", r.witnesses)
 	t.Run("one process", func(t *testing.T) {
+		t.Run("an application is asked about itself", r.application)
 		t.Run("children are killed and PID 1 lives", r.invisible)
 		t.Run("PID 1 over its limit", r.firstProcess)
 		t.Run("exit 137 without a kill", r.plainExit)

@@ -34,6 +34,8 @@ func TestMain(m *testing.M) { os.Exit(programs.Run(m)) }
 
 const (
 	limit = 128 << 20
+	// most is used when no more clients come, so that the profile of 95 % is taken before the kill.
+	most = limit / 100 * 97
 	// buffer is what the server allocates for each client, in the function whose name has to be found.
 	buffer  = 256 << 10
 	culprit = "main.(*hub).subscribe"
@@ -45,6 +47,7 @@ const (
 type scene struct {
 	*testing.T
 	dir     string
+	group   *cgroup.Group
 	cgroup  string
 	address string // the server's
 	exited  chan struct{}
@@ -61,8 +64,8 @@ func TestLeakingConnections(t *testing.T) {
 	s.watch()
 	s.until("its gauges and the baseline are there", func() bool { return len(s.gauges()) > 0 && len(s.heaps()) > 0 })
 
-	for s.used() < limit*96/100 {
-		s.clients()
+	for s.used() < most {
+		s.clients(most)
 	}
 	s.until("the profile of 95 % is there", func() bool { return s.heaps()["95%"] })
 	s.explained(s.cgroup)
@@ -70,7 +73,7 @@ func TestLeakingConnections(t *testing.T) {
 	s.flame()
 
 	for s.serves() {
-		s.clients()
+		s.clients(limit + 1)
 	}
 	kill := s.killed()
 	if kill.Limit.Cgroup != s.cgroup {
@@ -102,7 +105,7 @@ func (s *scene) serve() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.cgroup = filepath.Join(whole.Root, rel)
+	s.group, s.cgroup = group, filepath.Join(whole.Root, rel)
 	cmd := exec.Command(programs.Path(s, "feed"), fmt.Sprintf("--buffer=%d", buffer))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -200,19 +203,14 @@ func (s *scene) heaps() map[string]bool {
 	return reasons
 }
 
-// used is the working set of the server, as the agent has it.
+// used is the working set of the server at this moment.
 func (s *scene) used() int64 {
 	s.Helper()
-	all, err := s.agent.Usage(s.Context())
+	stats, err := s.group.Stats()
 	if err != nil {
 		s.Fatal(err)
 	}
-	for _, u := range all {
-		if u.Cgroup == s.cgroup {
-			return u.Sample.WorkingSet
-		}
-	}
-	return 0
+	return stats.WorkingSet
 }
 
 // serves reports whether the server is there.
@@ -225,12 +223,14 @@ func (s *scene) serves() bool {
 	}
 }
 
-// clients come, and vanish: some, or none, as people do. With the same number at each moment the server's memory would grow with time as much as with them.
-func (s *scene) clients() {
+// clients come, and vanish: some, or none, as people do. With the same number at each moment the server's memory would grow with time as much as with
+// them. None comes when so much memory is used.
+func (s *scene) clients(most int64) {
+	s.Helper()
 	busy := s.random.IntN(3) > 0
 	for range 5 {
 		for range s.random.IntN(5) {
-			if busy {
+			if busy && s.used() < most {
 				s.visit()
 			}
 		}
