@@ -20,6 +20,7 @@ type row struct {
 	incident.Incident
 	owner string
 	floor int64
+	rows  int64 // events that are there
 	bytes int64
 	fresh []incident.Event // that it does not have yet
 }
@@ -45,7 +46,7 @@ func (b *Book) add(ctx context.Context, tx *store.Tx, by Teller, events []incide
 		receipt.Refused = append(receipt.Refused, refused...)
 		if len(r.fresh) > 0 {
 			rows = append(rows, r)
-		} else if r.Events == 0 { // nobody may see an incident without events
+		} else if r.rows == 0 { // nobody may see an incident without events
 			if _, err := tx.Exec(ctx, `DELETE FROM incident_summaries WHERE id = $1`, id); err != nil {
 				return receipt, err
 			}
@@ -79,7 +80,7 @@ func find(ctx context.Context, tx *store.Tx, by Teller, id string, events []inci
 	}
 	r := &row{}
 	var summary string
-	if _, err := tx.Get(ctx, `SELECT owner, floor, bytes, summary FROM incident_summaries WHERE id = $1 {lock}`, []any{id}, &r.owner, &r.floor, &r.bytes, &summary); err != nil {
+	if _, err := tx.Get(ctx, `SELECT owner, floor, events, bytes, summary FROM incident_summaries WHERE id = $1 {lock}`, []any{id}, &r.owner, &r.floor, &r.rows, &r.bytes, &summary); err != nil {
 		return nil, nil, err
 	}
 	if err := json.Unmarshal([]byte(summary), &r.Incident); err != nil {
@@ -134,10 +135,10 @@ func knownOf(ctx context.Context, tx *store.Tx, id string, events []incident.Eve
 // insert writes the new events down, with the numbers behind that one, and folds them.
 func (r *row) insert(ctx context.Context, tx *store.Tx, number int64) (int64, error) {
 	incident.Sort(r.fresh)
-	next := r.Incident
-	newer := r.Events == 0 || r.fresh[0].Time.After(r.Updated)
-	for _, e := range r.fresh {
-		next = next.With(e)
+	before := r.Incident
+	again, err := r.mustRefold(ctx, tx)
+	if err != nil {
+		return 0, err
 	}
 	for _, e := range r.fresh {
 		number++
@@ -147,19 +148,52 @@ func (r *row) insert(ctx context.Context, tx *store.Tx, number int64) (int64, er
 		}
 		data := clean(string(e.Data))
 		bytes := int64(len(head) + len(data))
-		_, err = tx.Exec(ctx, `INSERT INTO incident_events (incident, id, number, at, kind, bytes, head, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			e.Incident, e.ID, number, micros(e.Time), string(e.Kind), bytes, string(head), data)
+		_, err = tx.Exec(ctx, `INSERT INTO incident_events (incident, id, number, at, kind, replaces, bytes, head, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			e.Incident, e.ID, number, micros(e.Time), string(e.Kind), replaces(&e), bytes, string(head), data)
 		if err != nil {
 			return 0, err
 		}
+		r.Incident = r.With(e)
+		r.rows++
 		r.bytes += bytes
 	}
-	before := r.Incident
-	r.Incident = next
-	if err := r.makeRoom(ctx, tx); err != nil || newer {
+	gone, err := r.makeRoom(ctx, tx)
+	if err != nil || !again && !gone {
 		return number, err
 	}
 	return number, r.refold(ctx, tx, before)
+}
+
+// replaces is the ID of the kill that an event corrects.
+func replaces(e *incident.Event) string {
+	if e.Kind != incident.Killed || e.Replaces == e.ID {
+		return ""
+	}
+	return e.Replaces
+}
+
+// mustRefold reports whether the new events are not simply newer than all others: one came late, or corrects another.
+func (r *row) mustRefold(ctx context.Context, tx *store.Tx) (bool, error) {
+	if r.rows > 0 && !r.fresh[0].Time.After(r.Updated) {
+		return true, nil
+	}
+	args := []any{r.fresh[0].Incident}
+	var names []string
+	for _, e := range r.fresh {
+		if replaces(&e) != "" {
+			return true, nil
+		}
+		if e.Kind == incident.Killed && r.rows > 0 {
+			args = append(args, e.ID)
+			names = append(names, fmt.Sprintf("$%d", len(args)))
+		}
+	}
+	if len(names) == 0 {
+		return false, nil
+	}
+	var corrected int
+	_, err := tx.Get(ctx, `SELECT count(*) FROM incident_events WHERE incident = $1 AND replaces <> '' AND replaces IN (`+strings.Join(names, ", ")+`)`, args, &corrected)
+	return corrected > 0, err
 }
 
 // refold makes the summary anew of all events, because some came late. What was let go is in what the summary was before.
@@ -201,7 +235,7 @@ func (r *row) keep(ctx context.Context, tx *store.Tx) error {
 	_, err = tx.Exec(ctx, `UPDATE incident_summaries SET owner = $2, source = $3, state = $4, namespace = $5, name = $6, workload = $7, pod = $8, container = $9,
 			updated = $10, ended = $11, floor = $12, events = $13, bytes = $14, summary = $15 WHERE id = $1`,
 		r.ID, clean(r.owner), string(r.Source), string(r.State), clean(s.Namespace), clean(s.Name), clean(s.Workload), clean(s.Pod), clean(s.Container),
-		micros(r.Updated), micros(r.Ended), r.floor, r.Events, r.bytes, string(summary))
+		micros(r.Updated), micros(r.Ended), r.floor, r.rows, r.bytes, string(summary))
 	return err
 }
 

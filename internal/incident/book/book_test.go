@@ -27,7 +27,11 @@ func timeline(in string) []incident.Event {
 		incident.Remedied, incident.ReadBack, incident.Killed, incident.RolledBack, incident.Noted, incident.Remedied, incident.Verified} {
 		events = append(events, at(in, i, kind))
 	}
-	return events
+	// What was known of the first kill is corrected, and corrected again.
+	second, third := at(in, 1, incident.Killed), at(in, 1, incident.Killed)
+	second.ID, second.Replaces, second.Kills = "second", events[1].ID, 5
+	third.ID, third.Replaces, third.Kills = "third", "second", 3
+	return append(events, second, third)
 }
 
 // However events come, in any order, at any time, more than once, from several servers: the summary is what the package incident makes of them.
@@ -46,7 +50,7 @@ func TestAnyOrder(t *testing.T) {
 			}
 			got := e.get(id)
 			want.ID, want.Subject.Name = id, "shop/"+id
-			if diff := cmp.Diff(want, got.Incident); diff != "" || added != 14 || len(got.Timeline) != 14 {
+			if diff := cmp.Diff(want, got.Incident); diff != "" || added != 16 || len(got.Timeline) != 14 || want.Kills != 7 {
 				t.Errorf("%d events were new, %d are there (-want +got):\n%s", added, len(got.Timeline), diff)
 			}
 			if !slices.IsSortedFunc(got.Timeline, func(a, b incident.Event) int { return a.Time.Compare(b.Time) }) {
@@ -182,6 +186,13 @@ func TestMakesRoom(t *testing.T) {
 			}
 		}
 		check("after the storm", 2*kills)
+		again := last[0]
+		again.ID, again.Replaces, again.Kills = "again", again.ID, 1
+		e.tell(e.Book, again)
+		check("after a correction", 2*kills-1)
+		again.ID, again.Replaces, again.Kills = "once-more", "again", 2
+		e.tell(e.Book, again)
+		check("after another", 2*kills)
 		if got := e.get("i").Timeline; got[0].Kind != incident.Opened || got[1].Kind != incident.Noted || got[2].ID != "earlier" || !strings.Contains(got[2].Text, "kills since 2026-05-30T03:35:00Z") {
 			t.Errorf("%+v", got[:3])
 		}

@@ -90,8 +90,8 @@ func (b *Book) Get(ctx context.Context, id string) (d incident.Details, err erro
 			return fmt.Errorf("%w as %.80q, or it ended so long ago that it was removed", ErrNotFound, id)
 		}
 		d.Incident = in
-		d.Timeline, err = events(ctx, tx, `SELECT head, data FROM incident_events WHERE incident = $1`, id)
-		incident.Sort(d.Timeline)
+		all, err := events(ctx, tx, `SELECT head, data FROM incident_events WHERE incident = $1`, id)
+		d.Timeline = incident.Timeline(all)
 		return err
 	})
 	return d, err

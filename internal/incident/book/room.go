@@ -27,7 +27,7 @@ func (r *row) checkRoom(ctx context.Context, tx *store.Tx, id string) (refused [
 	for _, e := range r.fresh {
 		bytes += int64(len(e.Data) + maxHead/4) // about
 	}
-	if r.Events+len(r.fresh) <= incident.MaxEvents && r.bytes+bytes <= MaxBytes {
+	if r.rows+int64(len(r.fresh)) <= incident.MaxEvents && r.bytes+bytes <= MaxBytes {
 		return nil, nil
 	}
 	if _, err := tx.Get(ctx, `SELECT count(*), CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM incident_events WHERE incident = $1 AND (kind NOT IN ('killed', 'sampled') OR id = $2)`,
@@ -55,13 +55,13 @@ func (r *row) checkRoom(ctx context.Context, tx *store.Tx, id string) (refused [
 	return refused, nil
 }
 
-// makeRoom lets the oldest kills and samples go where there are too many events.
-func (r *row) makeRoom(ctx context.Context, tx *store.Tx) error {
-	if r.Events <= incident.MaxEvents && r.bytes <= MaxBytes {
-		return nil
+// makeRoom lets kills and samples go where there are too many events, those first that others replace, and then the oldest. It reports whether it did.
+func (r *row) makeRoom(ctx context.Context, tx *store.Tx) (bool, error) {
+	if r.rows <= incident.MaxEvents && r.bytes <= MaxBytes {
+		return false, nil
 	}
-	most, mostBytes := incident.MaxEvents, int64(MaxBytes)
-	if r.Events > most {
+	most, mostBytes := int64(incident.MaxEvents), int64(MaxBytes)
+	if r.rows > most {
 		most -= atOnce
 	}
 	if r.bytes > mostBytes {
@@ -69,39 +69,43 @@ func (r *row) makeRoom(ctx context.Context, tx *store.Tx) error {
 	}
 	earlier, err := r.earlier(ctx, tx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var gone []any
-	err = tx.Each(ctx, `SELECT id, number, at, bytes, head FROM incident_events WHERE incident = $1 AND kind IN ('killed', 'sampled') AND id <> $2 ORDER BY at, number`,
+	err = tx.Each(ctx, `SELECT id, number, at, bytes, head, corrected FROM (SELECT id, number, at, bytes, head, CASE WHEN id IN
+			(SELECT replaces FROM incident_events WHERE incident = $1 AND replaces <> '') THEN 1 ELSE 0 END AS corrected
+			FROM incident_events WHERE incident = $1 AND kind IN ('killed', 'sampled') AND id <> $2) e ORDER BY corrected DESC, at, number`,
 		[]any{r.ID, earlierID}, func(rows *sql.Rows) error {
-			if r.Events <= most && r.bytes <= mostBytes {
+			if r.rows <= most && r.bytes <= mostBytes {
 				return nil
 			}
 			var id, head string
-			var number, at, bytes int64
-			if err := rows.Scan(&id, &number, &at, &bytes, &head); err != nil {
+			var number, at, bytes, corrected int64
+			if err := rows.Scan(&id, &number, &at, &bytes, &head, &corrected); err != nil {
 				return err
 			}
 			var e incident.Event
 			if err := json.Unmarshal([]byte(head), &e); err != nil {
 				return err
 			}
-			earlier.with(e, number)
+			if corrected == 0 {
+				earlier.with(e, number)
+				r.floor = max(r.floor, at)
+			}
 			gone = append(gone, id)
-			r.floor = max(r.floor, at)
-			r.Events--
+			r.rows--
 			r.bytes -= bytes
 			return nil
 		})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, id := range gone {
 		if _, err := tx.Exec(ctx, `DELETE FROM incident_events WHERE incident = $1 AND id = $2`, r.ID, id); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return r.keepEarlier(ctx, tx, earlier)
+	return true, r.keepEarlier(ctx, tx, earlier)
 }
 
 // together are the kills that were let go.
@@ -137,7 +141,11 @@ func (r *row) earlier(ctx context.Context, tx *store.Tx) (*together, error) {
 
 // with adds an event to what is told together. Of samples nothing is told.
 func (t *together) with(e incident.Event, number int64) {
-	if e.Kind != incident.Killed {
+	kills := e.Kills
+	if kills == 0 && e.Replaces == "" {
+		kills = 1
+	}
+	if e.Kind != incident.Killed || kills == 0 {
 		return
 	}
 	if t.since.IsZero() || e.Time.Before(t.since) {
@@ -149,7 +157,7 @@ func (t *together) with(e incident.Event, number int64) {
 	if t.number == 0 {
 		t.number = number
 	}
-	t.Kills += max(e.Kills, 1)
+	t.Kills += kills
 	t.Peak = max(t.Peak, e.Peak)
 }
 
@@ -170,9 +178,9 @@ func (r *row) keepEarlier(ctx context.Context, tx *store.Tx, t *together) error 
 	bytes := int64(len(head) + len(data))
 	r.bytes += bytes - t.bytes
 	if !t.there {
-		r.Events++
+		r.rows++
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO incident_events (incident, id, number, at, kind, bytes, head, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	_, err = tx.Exec(ctx, `INSERT INTO incident_events (incident, id, number, at, kind, replaces, bytes, head, data) VALUES ($1, $2, $3, $4, $5, '', $6, $7, $8)
 		ON CONFLICT (incident, id) DO UPDATE SET at = excluded.at, bytes = excluded.bytes, head = excluded.head, data = excluded.data`,
 		r.ID, earlierID, t.number, micros(t.Time), string(incident.Killed), bytes, string(head), string(data))
 	return err

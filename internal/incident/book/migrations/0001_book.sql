@@ -18,7 +18,7 @@ CREATE TABLE incident_summaries (
     updated   BIGINT NOT NULL,
     ended     BIGINT NOT NULL,
     floor     BIGINT NOT NULL, -- kills and samples up to here were let go, or are there
-    events    BIGINT NOT NULL,
+    events    BIGINT NOT NULL, -- those that are there, also kills that others replace
     bytes     BIGINT NOT NULL,
     summary   TEXT NOT NULL    -- what the events make of it, as JSON
 );
@@ -31,6 +31,7 @@ CREATE TABLE incident_events (
     number   BIGINT NOT NULL,
     at       BIGINT NOT NULL,
     kind     TEXT NOT NULL,
+    replaces TEXT NOT NULL,    -- the kill that this one corrects, or empty
     bytes    BIGINT NOT NULL,
     head     TEXT NOT NULL,    -- the event without its data, as JSON
     data     TEXT NOT NULL,    -- its data, or empty
@@ -38,4 +39,5 @@ CREATE TABLE incident_events (
 );
 CREATE UNIQUE INDEX incident_events_number ON incident_events (number);
 CREATE INDEX incident_events_at ON incident_events (incident, at);
+CREATE INDEX incident_events_replaces ON incident_events (incident, replaces) WHERE replaces <> '';
 CREATE INDEX incident_events_kills ON incident_events (at) WHERE kind = 'killed';
