@@ -102,6 +102,8 @@ func define(flags *flag.FlagSet, o *rdevserver.Options, getenv func(string) stri
 	flags.StringVar(&o.WebhookSecretFile, "webhook-secret-file", "", "`file` with the secrets that webhooks are signed with, one on each line; without it there are no webhooks")
 	flags.Var((*daemon.List)(&o.WebhookAllow), "webhook-allow", "`network`s that webhooks may go to although they are not public; repeatable")
 	flags.BoolVar(&o.WebhookPlainHTTP, "webhook-plain-http", false, "let webhooks be called without TLS")
+	flags.StringVar(&o.IncidentsTo, "incidents-to", "", "`URL` of the stellad that is told of commands which were killed for want of memory: https://HOST:PORT or unix:PATH (default none)")
+	flags.StringVar(&o.IncidentsKeyFile, "incidents-key-file", "", "`file` with an API key for it with the scope incidents, which nobody else may read")
 }
 
 func defineLimits(flags *flag.FlagSet, o *rdevserver.Options) {

@@ -79,6 +79,10 @@ type Options struct {
 	WebhookAllow      []string
 	WebhookPlainHTTP  bool
 
+	// IncidentsTo is the stellad that is told of commands which were killed for want of memory: https://HOST:PORT or unix:PATH; empty is none.
+	// IncidentsKeyFile has an API key for it with the scope incidents.
+	IncidentsTo, IncidentsKeyFile string
+
 	Log *slog.Logger
 
 	master        string // of AdminKeyFile
@@ -106,6 +110,9 @@ func (o *Options) Validate() error {
 	o.Store = cmp.Or(o.Store, "sqlite:"+filepath.Join(o.StateDir, "rdev.db"))
 	if o.Socket == "" && o.Listen == "" {
 		return errors.New("nobody could reach this service: give --socket, --listen, or both")
+	}
+	if o.IncidentsTo == "" && o.IncidentsKeyFile != "" {
+		return errors.New("--incidents-key-file is of no use without --incidents-to")
 	}
 	for _, check := range []func() error{o.checkListeners, o.checkProjects, o.checkNetworks, o.readMaster, o.findUser} {
 		if err := check(); err != nil {

@@ -47,19 +47,20 @@ const tellTime = time.Second
 
 // parts are what a running service is made of.
 type parts struct {
-	o        Options
-	db       *store.DB
-	logs     *outlog.Store
-	projects *projects.Projects
-	runner   runner
-	victims  *victims
-	memory   *pressure.Watch
-	hooks    *webhook.Sender // nil is none
-	commands *service.Service
-	hub      *stream.Hub
-	metrics  *metrics
-	api      *api.API
-	end      closers
+	o         Options
+	db        *store.DB
+	logs      *outlog.Store
+	projects  *projects.Projects
+	runner    runner
+	victims   *victims
+	memory    *pressure.Watch
+	hooks     *webhook.Sender // nil is none
+	incidents *incidents      // nil is none
+	commands  *service.Service
+	hub       *stream.Hub
+	metrics   *metrics
+	api       *api.API
+	end       closers
 }
 
 // Run is the service, until ctx ends. It calls ready when requests are answered.
@@ -70,7 +71,7 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	o.checkDescriptors()
 	p, began := &parts{o: o, metrics: newMetrics(o.Version)}, time.Now()
 	defer func() { err = errors.Join(err, p.end.close()) }()
-	for _, open := range []func(context.Context) error{p.openState, p.openProjects, p.openCommands, p.openAPI} {
+	for _, open := range []func(context.Context) error{p.openState, p.openProjects, p.openIncidents, p.openCommands, p.openAPI} {
 		if err := open(ctx); err != nil {
 			return err
 		}
@@ -99,6 +100,9 @@ func Run(ctx context.Context, o Options, ready func()) (err error) {
 	}
 	if p.hooks != nil {
 		work.Go(func() error { return ended(ctx, p.hooks.Run(ctx)) })
+	}
+	if p.incidents != nil {
+		work.Go(func() error { p.incidents.Run(ctx); return nil })
 	}
 	p.o.Log.Info("ready", "version", o.Version, "socket", p.o.Socket, "listen", p.o.Listen, "admin", p.o.Admin, "state", p.o.StateDir, "store", p.db.Name(), "cache_ttl", p.o.CacheTTL)
 	ready()
@@ -201,6 +205,9 @@ func (p *parts) openCommands(ctx context.Context) (err error) {
 			return err
 		}
 		o.Hooks = p.hooks
+	}
+	if p.incidents != nil {
+		o.Killed = p.incidents.killed
 	}
 	p.commands, err = service.Open(ctx, o)
 	return err

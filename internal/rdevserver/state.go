@@ -36,6 +36,9 @@ var (
 	cacheEntries  = desc("rdev_projects_cached", "Projects in the cache.")
 	cacheBytes    = desc("rdev_projects_cache_bytes", "About what the cache of projects takes in memory.")
 	cacheLooks    = desc("rdev_projects_lookups_total", "Questions for projects.", "from")
+	eventsWaiting = desc("rdev_incident_events_queued", "Events of incidents that wait for stellad.")
+	eventsBytes   = desc("rdev_incident_events_queued_bytes", "What these take on disk.")
+	eventsTold    = desc("rdev_incident_events_total", "Events of incidents by what became of them.", "result")
 	memoryUsed    = desc("rdev_memory_used_bytes", "What is used of the memory limit of which the most is used.")
 	memoryLimit   = desc("rdev_memory_limit_bytes", "That limit: of the cgroup, or GOMEMLIMIT.")
 	memoryLevel   = desc("rdev_memory_level", "0 is normal; at 1 new commands are refused, at 2 new streams, too.")
@@ -44,7 +47,7 @@ var (
 // Describe implements prometheus.Collector.
 func (states) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{streamsActive, commandsActive, queued, reserved, reservable, streamsOpened, streamsClosed, streamsNoRoom, streamsLagged, streamBytes,
-		logs, logBytes, logFiles, logsRemoved, recordsLost, logsTruncated, cacheEntries, cacheBytes, cacheLooks, memoryUsed, memoryLimit, memoryLevel} {
+		logs, logBytes, logFiles, logsRemoved, recordsLost, logsTruncated, cacheEntries, cacheBytes, cacheLooks, memoryUsed, memoryLimit, memoryLevel, eventsWaiting, eventsBytes, eventsTold} {
 		c <- d
 	}
 }
@@ -89,6 +92,14 @@ func (s states) Collect(c chan<- prometheus.Metric) {
 	count(cacheLooks, cache.Looks, "source")
 	count(cacheLooks, cache.Answers, "cache")
 
+	if s.p.incidents != nil {
+		told := s.p.incidents.Stats()
+		gauge(eventsWaiting, told.Queued)
+		gauge(eventsBytes, told.Bytes)
+		count(eventsTold, told.Sent, "sent")
+		count(eventsTold, told.Refused, "refused")
+		count(eventsTold, told.Dropped, "dropped")
+	}
 	memory := s.p.memory.State()
 	gauge(memoryLevel, int64(memory.Level))
 	if memory.Fullest.Limit > 0 {

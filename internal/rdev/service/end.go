@@ -22,6 +22,9 @@ func (s *Service) ended(a *active, c rdev.Command, end rdev.End, log *outlog.Log
 	}
 	c.Status, c.End, c.Place = rdev.Ended, &end, 0
 	c.Finished = s.now()
+	if end.OOM != nil {
+		s.o.Killed(c)
+	}
 	err := s.persist(func(ctx context.Context) error {
 		return s.write(ctx, func(tx *store.Tx) error { return s.record(ctx, tx, c, webhook) })
 	})

@@ -65,6 +65,9 @@ func (s *Service) lose(ctx context.Context, id string) error {
 			return err
 		}
 		c.Status, c.End, c.Output, c.Finished = rdev.Ended, &end, output, s.now()
+		if end.OOM != nil { // nobody else uses the database yet
+			s.o.Killed(c)
+		}
 		return s.record(ctx, tx, c, request.Webhook)
 	})
 	if err == nil {

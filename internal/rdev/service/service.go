@@ -84,6 +84,9 @@ type Options struct {
 	Pressure func() (refuse bool, why string)
 	// Hooks may be nil: then requests with a webhook are refused.
 	Hooks Hooks
+	// Killed is told of each command of which the kernel killed a process for want of memory, before its end is written down; where this process is killed just
+	// then, the next one tells it again. It may be nil.
+	Killed func(c rdev.Command)
 	// Metrics may be nil.
 	Metrics Metrics
 	Log     *slog.Logger
@@ -120,6 +123,9 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	}
 	if o.Pressure == nil {
 		o.Pressure = func() (bool, string) { return false, "" }
+	}
+	if o.Killed == nil {
+		o.Killed = func(rdev.Command) {}
 	}
 	if o.Metrics == nil {
 		o.Metrics = noMetrics{}
