@@ -38,11 +38,13 @@ func newKeysCreate(a *app, f *serverFlags) *cobra.Command {
 	format, scope := "text", ""
 	var expires span
 	cmd := &cobra.Command{
-		Use:   "create NAME --scope read|scan|admin",
+		Use:   "create NAME --scope read|scan|incidents|remedies|admin",
 		Short: "Make an API key, and show its secret this once",
 		Long: `Make an API key. Its secret is printed on standard output, alone, and never again:
 the service keeps only a hash of it. The scope read sees everything, scan also
-submits, cancels and retries jobs, admin also changes settings, workers and keys.`,
+submits, cancels and retries jobs, incidents only tells what happens to incidents (for
+agents), remedies sees, tells, and approves remedies and ends incidents, admin does
+all that, and changes settings, workers and keys.`,
 		Example: `  stella keys create ci --scope scan --expires 90d
   (umask 077 && stella keys create ci --scope scan > ci.key)
   stella scan image app:1.4 --server https://scanner.example:8443 --api-key-file ci.key`,

@@ -85,6 +85,7 @@ func (c *up) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	c.socket = service.socket
 	if knock(ctx, endpoint{address: "unix://" + service.socket}) == nil {
 		return fmt.Errorf("a scanner service listens on %s already; use that, or give this one another --socket", service.socket)
 	}
@@ -115,6 +116,11 @@ func (c *up) beside(ctx context.Context) ([]daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("which directory this is, whose commands rdev-api is to run: %w", err)
 	}
+	tell := []string{"--incidents-to", "unix://" + c.socket}
+	agentArgs := tell
+	if !c.noRdev && knock(ctx, endpoint{address: "unix://" + c.rdevSocket}) != nil { // else one that runs here already may tell nobody
+		agentArgs = append([]string{"--commands-told"}, tell...)
+	}
 	var daemons []daemon
 	for _, d := range []struct {
 		without               bool
@@ -122,9 +128,9 @@ func (c *up) beside(ctx context.Context) ([]daemon, error) {
 		args                  []string
 		flag                  string // leaves it out
 	}{
-		{c.noAgent, "agent", "stella-agent", c.agentSocket, nil, "--no-agent"},
+		{c.noAgent, "agent", "stella-agent", c.agentSocket, agentArgs, "--no-agent"},
 		// Without its port: commands on this machine need none, and others often have 8080 in use.
-		{c.noRdev, "rdev-api", "rdev-api", c.rdevSocket, []string{"--project", here, "--listen", ""}, "--no-rdev"},
+		{c.noRdev, "rdev-api", "rdev-api", c.rdevSocket, append([]string{"--project", here, "--listen", ""}, tell...), "--no-rdev"},
 	} {
 		if d.without {
 			continue
