@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"stella/internal/client"
 	daemons "stella/internal/daemon"
+	"stella/internal/incident"
 	"stella/internal/kube"
 	"stella/internal/remedy"
 )
@@ -58,12 +60,15 @@ type remedyFlags struct {
 	agent   agentFlags
 	cluster clusterFlags
 	audit   string
+	// auditOnly leaves out the incident's timeline.
+	auditOnly bool
 }
 
 func (f *remedyFlags) add(flags *pflag.FlagSet) {
 	f.agent.add(flags)
 	f.cluster.add(flags)
 	flags.StringVar(&f.audit, "audit-log", "", "`file` that what is done is written to, and read back from (default $XDG_STATE_HOME/stella/remedies.jsonl, else below ~/.local/state; for root /var/lib/stella/remedies.jsonl)")
+	flags.BoolVar(&f.auditOnly, "audit-only", false, "write what is done to the audit log alone, and not to the incident that the plan is for")
 }
 
 // connect makes a client of the Kubernetes that is meant. The caller closes it.
@@ -199,11 +204,33 @@ func localUser() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
-// work does what is for one plan.
-func (f *remedyFlags) work(c *remedy.Cluster, p *remedy.Plan, actor string) (*remedy.Work, error) {
+// work does what is for one plan, and tells of it. agent is nil where none can be asked.
+func (f *remedyFlags) work(c *remedy.Cluster, p *remedy.Plan, actor string, agent *client.Agent) (*remedy.Work, error) {
 	journal, err := f.journal()
 	if err != nil {
 		return nil, err
 	}
-	return &remedy.Work{Cluster: c, Record: journal, Plan: p, Actor: actor, Now: time.Now}, nil
+	w := &remedy.Work{Cluster: c, Record: journal, Plan: p, Actor: actor, Now: time.Now}
+	switch {
+	case p.Incident == "" || f.auditOnly:
+	case agent == nil:
+		return nil, fmt.Errorf("nothing was changed: the plan is for incident %s, and no agent can be reached that would keep what is done; name it with --agent, or leave the incident out with --audit-only", p.Incident)
+	default:
+		missed := func(err error) {
+			f.app.warn(fmt.Sprintf("incident %s was not told; the audit log has it: %v", p.Incident, err))
+		}
+		w.Record = remedy.Records{Log: journal, Timeline: incidentRecord{agent}, Missed: missed}
+	}
+	return w, nil
+}
+
+// incidentRecord tells the agent, which keeps the incidents of its node and passes them on.
+type incidentRecord struct{ agent *client.Agent }
+
+// Append implements [remedy.Record].
+func (t incidentRecord) Append(ctx context.Context, events []incident.Event) error {
+	if err := t.agent.AppendEvents(ctx, events); err != nil {
+		return fmt.Errorf("tell the incident: %w; --audit-only leaves it out", err)
+	}
+	return nil
 }

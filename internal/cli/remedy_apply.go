@@ -99,7 +99,13 @@ func (c *remedyApply) run(cmd *cobra.Command, args []string) error {
 func (c *remedyApply) make(ctx context.Context, cluster *remedy.Cluster, plan *remedy.Plan, out *applied) error {
 	approval := c.approval.approval(ctx, cluster, plan.ID, out.Step.N)
 	approval.RollbackIfNotHeld = c.policy
-	work, err := c.flags.work(cluster, plan, approval.By)
+	agent, away := c.flags.agent.client(c.app)
+	var node remedy.Node // stays nil where there is no agent
+	if away == nil {
+		defer agent.Close()
+		node = agent
+	}
+	work, err := c.flags.work(cluster, plan, approval.By, agent)
 	if err != nil {
 		return err
 	}
@@ -109,13 +115,8 @@ func (c *remedyApply) make(ctx context.Context, cluster *remedy.Cluster, plan *r
 	}
 	out.Change = &done
 	c.app.goOn = "step " + stepOf(plan, out.Step) + " is made: stella remedy verify " + plan.ID + " --watch says whether it holds"
-	agent, err := c.flags.agent.client(c.app)
-	var node remedy.Node // stays nil where there is no agent
-	if err == nil {
-		defer agent.Close()
-		node = agent
-	} else {
-		c.app.warn("the kernel's side is not read back: " + err.Error())
+	if away != nil {
+		c.app.warn("the kernel's side is not read back: " + away.Error())
 	}
 	reading, err := work.Read(ctx, out.Step.N, &done, "", node, time.Duration(c.wait))
 	if err != nil {

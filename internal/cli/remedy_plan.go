@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -10,8 +11,11 @@ import (
 	"stella/internal/bytesize"
 	"stella/internal/client"
 	"stella/internal/explain"
+	"stella/internal/incident"
 	"stella/internal/kube"
+	"stella/internal/oom"
 	"stella/internal/remedy"
+	"stella/internal/scanner"
 )
 
 // remedyPlan is "stella remedy plan".
@@ -26,12 +30,13 @@ type remedyPlan struct {
 func newRemedyPlan(a *app, f *remedyFlags) *cobra.Command {
 	c := &remedyPlan{app: a, flags: f, format: "text", since: span(time.Hour)}
 	cmd := &cobra.Command{
-		Use:   "plan KILL|POD|CONTAINER|CGROUP",
+		Use:   "plan INCIDENT|KILL|POD|CONTAINER|CGROUP",
 		Short: "Say what could be done, with risk, commands and difference",
 		Long: `Say what could be done about what "stella explain" finds: each step with its reason, its risk, the
 commands that you could type in its place, what it changes, and how it is taken back. It only reads.
 
-A plan in JSON can be applied: it remembers what it saw, and is of no use any more when that changes.
+A plan in JSON can be applied: it remembers what it saw, and is of no use any more when that changes. It is
+for the incident that is going on with the workload, if the agent knows one, and what is done is told there.
 
 ` + remedyHelp,
 		Example: `  stella remedy plan 3f9a2c
@@ -63,6 +68,13 @@ func (c *remedyPlan) run(cmd *cobra.Command, args []string) error {
 
 // input asks the agent why, and Kubernetes what there is to change.
 func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (remedy.Input, error) {
+	about, err := incidentNamed(ctx, agent, name)
+	if err != nil {
+		return remedy.Input{}, err
+	}
+	if about != nil {
+		name = subjectName(&about.Subject)
+	}
 	why := &explainCommand{app: c.app, since: c.since}
 	known, cgroup, err := why.input(ctx, agent, name, now)
 	if err != nil {
@@ -72,6 +84,12 @@ func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string
 		return remedy.Input{}, err
 	}
 	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now, Cgroup: cgroup}
+	if about == nil {
+		about = c.going(ctx, agent, &known.Container, cgroup)
+	}
+	if about != nil {
+		in.Incident = about.ID
+	}
 	if known.Container.Pod == "" {
 		// Where it is not known, the way back is another one.
 		if limits, err := agent.Limits(ctx, in.Cgroup); err == nil && len(limits) > 0 {
@@ -106,4 +124,47 @@ func (c *remedyPlan) look(ctx context.Context, cluster *remedy.Cluster, known *e
 		in.Culprit, err = cluster.Workload(ctx, took.Namespace, took.Pod, took.Name)
 	}
 	return err
+}
+
+// incidentNamed is the incident of that ID; nil is that the name is of something else.
+func incidentNamed(ctx context.Context, agent *client.Agent, name string) (*incident.Incident, error) {
+	if len(name) != len(incident.NewID()) || !incident.ValidID(name) {
+		return nil, nil
+	}
+	d, err := agent.Incident(ctx, name)
+	if errors.Is(err, scanner.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &d.Incident, nil
+}
+
+// subjectName is how the subject of an incident is asked for.
+func subjectName(s *incident.Subject) string {
+	if s.Pod != "" && s.Container != "" {
+		return s.Namespace + "/" + s.Pod + "/" + s.Container
+	}
+	return cmp.Or(s.Cgroup, s.Name)
+}
+
+// going is the incident that is going on with a container; nil is none. An agent that keeps no incidents has none.
+func (c *remedyPlan) going(ctx context.Context, agent *client.Agent, of *oom.Container, cgroup string) *incident.Incident {
+	all, err := agent.Incidents(ctx, incident.Filter{State: incident.Going, Namespace: of.Namespace})
+	if err != nil {
+		c.app.warn("the plan is for no incident: " + err.Error())
+		return nil
+	}
+	for i := range all {
+		s := &all[i].Subject
+		same := s.Cgroup == cgroup
+		if of.Namespace != "" {
+			same = s.Namespace == of.Namespace && s.Container == of.Name && (s.Pod == of.Pod || s.Workload != "" && s.Workload == of.Workload)
+		}
+		if same {
+			return &all[i]
+		}
+	}
+	return nil
 }

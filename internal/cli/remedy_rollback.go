@@ -70,7 +70,13 @@ func (c *remedyRollback) run(cmd *cobra.Command, args []string) error {
 			return c.app.show(c.format, out, out.write)
 		}
 		approval := c.approval.approval(ctx, cluster, plan.ID, step.N)
-		work, err := c.flags.work(cluster, plan, approval.By)
+		agent, away := c.flags.agent.client(c.app)
+		var node remedy.Node // stays nil where there is no agent
+		if away == nil {
+			defer agent.Close()
+			node = agent
+		}
+		work, err := c.flags.work(cluster, plan, approval.By, agent)
 		if err != nil {
 			return err
 		}
@@ -79,12 +85,6 @@ func (c *remedyRollback) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 		out.Back = &back
-		agent, err := c.flags.agent.client(c.app)
-		var node remedy.Node
-		if err == nil {
-			defer agent.Close()
-			node = agent
-		}
 		reading, err := work.Read(ctx, step.N, &back, "", node, time.Duration(c.wait))
 		if err != nil {
 			return err

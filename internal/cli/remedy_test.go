@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"stella/internal/incident"
 	"stella/internal/oom"
 	"stella/internal/remedy"
 )
@@ -22,6 +23,7 @@ func TestRemedyPlan(t *testing.T) {
 	}
 	f := newFakeAgent(t, map[string]any{
 		"GET /v1/kills": []oom.Kill{}, "GET /v1/series": samples,
+		"GET /v1/incidents":  []incident.Incident{{ID: "0123456789ab", Subject: incident.Subject{Cgroup: "/other"}}, {ID: "ba9876543210", Subject: incident.Subject{Cgroup: "/system.slice/db.service"}}},
 		"GET /v1/limits":     []oom.CgroupLimit{{Cgroup: "/system.slice/db.service", Bytes: 64 << 20}, {Cgroup: "/system.slice"}},
 		"GET /v1/containers": []oom.Usage{{Container: container, Cgroup: "/system.slice/db.service", Sample: samples[0]}},
 	})
@@ -35,7 +37,7 @@ func TestRemedyPlan(t *testing.T) {
 	}
 	got = f.runAgent(t, "remedy", "plan", "/system.slice/db.service", "--limit", "1Gi", "-o", "json")
 	var p remedy.Plan
-	if err := json.Unmarshal([]byte(got.stdout), &p); err != nil || p.Check() != nil || p.Subject.Cgroup != "/system.slice/db.service" {
+	if err := json.Unmarshal([]byte(got.stdout), &p); err != nil || p.Check() != nil || p.Subject.Cgroup != "/system.slice/db.service" || p.Incident != "ba9876543210" {
 		t.Errorf("%v: %s", err, got.stdout)
 	}
 }

@@ -93,7 +93,7 @@ func (c *remedyVerify) run(cmd *cobra.Command, args []string) error {
 	}
 	return c.flags.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
 		return c.flags.withCluster(func(cluster *remedy.Cluster) error {
-			work, err := c.flags.work(cluster, plan, localUser())
+			work, err := c.flags.work(cluster, plan, localUser(), agent)
 			if err != nil {
 				return err
 			}

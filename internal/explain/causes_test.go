@@ -155,8 +155,8 @@ var worlds = []struct {
 	{"above limit", explain.AboveLimit, func(p *program) {
 		p.run(p.length(), steady(0.3))
 		p.kill(func(k *oom.Kill) {
-			k.Limit.Scope, k.Process.Anon = oom.ScopePod, k.Process.Anon/3
-			k.Tasks = []oom.Process{k.Process, {PID: 2, Comm: "other", Anon: 2 * k.Process.Anon}}
+			k.Limit.Scope, k.Process.Anon = oom.ScopePod, k.Process.Anon/5
+			k.Tasks = []oom.Process{k.Process, {PID: 2, Comm: "other", Anon: 4 * k.Process.Anon}}
 		})
 	}},
 	{"the pod's limit, which is the only container's", explain.LimitTooLow, func(p *program) {

@@ -91,14 +91,14 @@ func (v *view) alone(k *oom.Kill, samples []oom.Sample) bool {
 			together += min(resident(t), maxBytes)
 		}
 	}
-	if max(together, resident(k.Process)) >= float64(limit)/2 {
+	if max(together, resident(k.Process)) >= many*float64(limit) {
 		return true
 	}
 	return slices.ContainsFunc(samples, func(s oom.Sample) bool { return needed(&s) >= nearly*float64(limit) })
 }
 
-// nearly is the share of a limit from which on who has it is who fills it.
-const nearly = 0.8
+// many is the share of a limit that its victim has where it is one of those that fill it, and nearly the share from which on a container does so.
+const many, nearly = 0.25, 0.8
 
 // last is the newest kill by a limit of one of these scopes.
 func (v *view) last(scopes ...oom.Scope) *oom.Kill {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"stella/internal/incident"
@@ -13,6 +14,26 @@ import (
 // Record takes what is done, for good. An error is that it did not.
 type Record interface {
 	Append(ctx context.Context, events []incident.Event) error
+}
+
+// Records are two: the audit log, and the timeline of an incident, which is somewhere else and cannot be reached at times.
+type Records struct {
+	Log, Timeline Record
+	// Missed is told what the timeline did not take. The audit log has it.
+	Missed func(error)
+}
+
+// Append implements [Record]. An approval has to be in both. What follows it is done already, so that the audit log has to do.
+func (r Records) Append(ctx context.Context, events []incident.Event) error {
+	if err := r.Log.Append(ctx, events); err != nil {
+		return err
+	}
+	err := r.Timeline.Append(ctx, events)
+	if err != nil && !slices.ContainsFunc(events, func(e incident.Event) bool { return e.Kind == incident.Approved }) {
+		r.Missed(err)
+		return nil
+	}
+	return err
 }
 
 // Approval is who wants a change, and why.

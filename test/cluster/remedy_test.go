@@ -18,6 +18,7 @@ import (
 
 	"stella/internal/client"
 	"stella/internal/explain"
+	"stella/internal/incident"
 	"stella/internal/oom"
 	"stella/internal/remedy"
 	"stella/test/cluster"
@@ -191,7 +192,13 @@ func (r *remedies) children(t *testing.T) {
 	if status := r.only(t, ns).Status.ContainerStatuses[0]; status.RestartCount != 0 || status.LastTerminationState.Terminated != nil {
 		t.Errorf("the status shows the kills: %+v", status)
 	}
-	t.Logf("%+v", report)
+	cluster.Eventually(t, settle, func(ctx context.Context) error { // kills are told some seconds late
+		all, err := r.agent.Incidents(ctx, incident.Filter{Namespace: ns})
+		if err == nil && len(all) != 1 {
+			err = fmt.Errorf("%d incidents", len(all))
+		}
+		return err
+	})
 	file, p := r.plan(t, name)
 	people := p.Steps[len(p.Steps)-1]
 	if p.Cause != explain.Children || people.Kind != remedy.Concurrency || people.Ours() || !strings.Contains(people.What, "fewer children") {
@@ -212,6 +219,14 @@ func (r *remedies) children(t *testing.T) {
 		t.Error(text)
 	}
 	t.Logf("the limit is %d MiB now:\n%s", p.Steps[0].Want.Limit>>20, text)
+	d, err := r.agent.Incident(t.Context(), p.Incident)
+	kinds := map[incident.Kind]int{}
+	for _, e := range d.Timeline {
+		kinds[e.Kind]++
+	}
+	if err != nil || d.State != incident.Held || kinds[incident.Planned] != 1 || kinds[incident.Approved] != 2 || kinds[incident.Remedied] != 2 || kinds[incident.Verified] != 1 {
+		t.Errorf("the incident is %s, with %v: %v", d.State, kinds, err)
+	}
 }
 
 // resizes: a limit that is changed while the container runs, over the declaration of somebody else.
@@ -342,7 +357,7 @@ func (r *remedies) recorded(t *testing.T) {
 			t.Errorf("%v: %s", err, line)
 		}
 		kinds[e.Kind]++
-		if e.Kind == "approved" && (!strings.Contains(e.Text, "approved step") || !strings.Contains(e.Actor, "(uid 0 root)")) {
+		if e.Kind == "approved" && (!strings.Contains(e.Text, "admin (uid 0 root) approved ") || !strings.Contains(e.Actor, "(uid 0 root)")) {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 const (
 	childBytes = 30 << 20
 	childLives = 400 * time.Millisecond
+	// childWaits is until the others have begun. One that is killed while it begins shares its memory with its parent, which dies with it.
+	childWaits = 300 * time.Millisecond
 	pause      = 100 * time.Millisecond
 )
 
@@ -40,6 +42,7 @@ func main() {
 }
 
 func child() {
+	time.Sleep(childWaits)
 	memory := make([]byte, childBytes)
 	for i := range memory {
 		memory[i] = 1
