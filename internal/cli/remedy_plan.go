@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -143,8 +144,8 @@ func incidentNamed(ctx context.Context, agent *client.Agent, name string) (*inci
 
 // subjectName is how the subject of an incident is asked for.
 func subjectName(s *incident.Subject) string {
-	if s.Pod != "" && s.Container != "" {
-		return s.Namespace + "/" + s.Pod + "/" + s.Container
+	if s.Pod != "" {
+		return strings.TrimSuffix(s.Namespace+"/"+s.Pod+"/"+s.Container, "/")
 	}
 	return cmp.Or(s.Cgroup, s.Name)
 }
@@ -160,7 +161,8 @@ func (c *remedyPlan) going(ctx context.Context, agent *client.Agent, of *oom.Con
 		s := &all[i].Subject
 		same := s.Cgroup == cgroup
 		if of.Namespace != "" {
-			same = s.Namespace == of.Namespace && s.Container == of.Name && (s.Pod == of.Pod || s.Workload != "" && s.Workload == of.Workload)
+			// One about the limit of a pod is about all of its containers.
+			same = s.Namespace == of.Namespace && (s.Container == "" || s.Container == of.Name) && (s.Pod == of.Pod || s.Workload != "" && s.Workload == of.Workload)
 		}
 		if same {
 			return &all[i]

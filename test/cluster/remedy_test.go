@@ -194,8 +194,8 @@ func (r *remedies) children(t *testing.T) {
 	}
 	cluster.Eventually(t, settle, func(ctx context.Context) error { // kills are told some seconds late
 		all, err := r.agent.Incidents(ctx, incident.Filter{Namespace: ns})
-		if err == nil && len(all) != 1 {
-			err = fmt.Errorf("%d incidents", len(all))
+		if err == nil && len(all) == 0 {
+			err = errors.New("there is no incident")
 		}
 		return err
 	})
