@@ -189,6 +189,7 @@ func (j *judge) watch(ctx context.Context, made *remedy.Made) error {
 	j.app.goOn = "nothing was taken back: stella remedy verify " + j.work.Plan.ID + " --watch goes on with the same window"
 	pause := min(lookEvery, max(j.criteria.Window/looksAtLeast, time.Second))
 	deadline := time.Now().Add(j.criteria.Window + afterWindow)
+	j.app.note("watching whether it holds, until %s at most; an interruption changes nothing", timeText(deadline))
 	for {
 		err := j.look(ctx, made)
 		switch {

@@ -75,3 +75,16 @@ func TestEditExpectsWhatItSaw(t *testing.T) {
 		}
 	}
 }
+
+// Edits that build on each other are taken back the other way round.
+func TestInvertIsTheOtherWayRound(t *testing.T) {
+	const document = `{"a":[]}`
+	edits := []Edit{{"/a/0", nil, json.RawMessage(`{"b":1}`)}, {"/a/0/b", json.RawMessage(`1`), json.RawMessage(`2`)}, {"/a/1", nil, json.RawMessage(`3`)}}
+	changed, err := Patched([]byte(document), edits)
+	if err != nil || string(changed) != `{"a":[{"b":2},3]}` {
+		t.Fatalf("%s, %v", changed, err)
+	}
+	if back, err := Patched(changed, Invert(edits)); err != nil || string(back) != document {
+		t.Errorf("%s, %v", back, err)
+	}
+}

@@ -57,7 +57,7 @@ func TestJournal(t *testing.T) {
 	}
 	fmt.Fprintf(f, `{"incident":"x","data":{"plan":"%s","ste`, plans[0].ID)
 	f.Close()
-	if err := j.Append(t.Context(), told(&plans[0], now.Add(time.Hour))[1:3]); err != nil {
+	if err := j.Append(t.Context(), told(&plans[0], now.Add(time.Hour))[2:3]); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range plans {
@@ -82,6 +82,17 @@ func TestJournal(t *testing.T) {
 	}
 	if info, err := os.Stat(j.Path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// What is read of one step is not of another that was made after it.
+func TestRecallKeepsStepsApart(t *testing.T) {
+	p := New(about(t, explain.LimitTooLow))
+	events := told(&p, now)
+	other := p.event(incident.Remedied, "ann", "done", now, Note{Step: 2, Change: &Change{Target: *p.Steps[1].Target}})
+	h, err := Recall([]incident.Event{events[0], events[1], events[2], other, events[3], events[4]}, p.ID)
+	if err != nil || len(h.Made) != 2 || h.Made[0].Reading == nil || h.Made[0].Verdict == nil || h.Made[1].Reading != nil || h.Made[1].Verdict != nil {
+		t.Errorf("%+v, %v", h, err)
 	}
 }
 

@@ -295,3 +295,47 @@ func FuzzQuote(f *testing.F) {
 		}
 	})
 }
+
+// What the API answers may be anything: a plan of it is a whole one.
+func FuzzPlanOfObjects(f *testing.F) {
+	in := about(f, explain.Children)
+	f.Add(string(encode(in.Workload.Pod.tree)), string(encode(in.Workload.Owner.tree)))
+	f.Add(`{"kind":"Pod","metadata":{"name":"p","uid":"1"},"spec":{"containers":[{"name":"c","resources":[]}]},"status":{"phase":"Running"}}`, `{"kind":"CronJob","metadata":{"name":"p","uid":"1","managedFields":[{"fieldsV1":{"f:spec":1}}]},"spec":{"jobTemplate":7}}`)
+	f.Add(`{"kind":"Pod","metadata":{"name":"p","uid":"1"},"spec":{"containers":[{"name":"c","env":[{"name":"GOGC","value":"1"}, 7]}],"containers/":1},"status":{"phase":"Running"}}`, `{"kind":"Deployment","metadata":{"name":"p","uid":"1"},"spec":{"template":{"spec":{"containers":[{"name":"c","env":{"x":1},"resources":"none"}]}}}}`)
+	f.Fuzz(func(t *testing.T, pod, owner string) {
+		p, err := NewObject([]byte(pod))
+		if err != nil {
+			return
+		}
+		o, err := NewObject([]byte(owner))
+		if err != nil {
+			return
+		}
+		for cause := range table {
+			in := about(t, cause)
+			in.Workload = &Workload{Pod: p, Owner: o, Container: "c"}
+			in.Culprit = in.Workload
+			plan := New(in)
+			for _, s := range plan.Steps {
+				tree := o
+				if s.Ours() && s.Target.Kind == "Pod" && s.Kind == Resize {
+					tree = p
+				}
+				if !s.Ours() {
+					continue
+				}
+				changed, err := Patched(encode(tree.tree), s.Edits)
+				if err != nil {
+					continue // the server refuses it, too
+				}
+				if back, err := Patched(changed, Invert(s.Edits)); err != nil || string(back) != string(encode(tree.tree)) {
+					t.Fatalf("%+v: %v, %s", s, err, back)
+				}
+			}
+			var again Plan
+			if err := json.Unmarshal(encode(plan), &again); err != nil || again.Check() != nil {
+				t.Fatalf("%v, %v: %+v", err, again.Check(), plan)
+			}
+		}
+	})
+}

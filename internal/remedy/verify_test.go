@@ -61,7 +61,7 @@ func TestVerify(t *testing.T) {
 			each(o, func(at time.Duration, s *oom.Sample) { s.WorkingSet += int64(at.Seconds()) << 15 })
 		}, DidNotHold, "not come to rest"},
 		"it grew and came to rest": {func(o *Observed) {
-			each(o, func(at time.Duration, s *oom.Sample) { s.WorkingSet += min(int64(at.Seconds()), 120) << 16 })
+			each(o, func(at time.Duration, s *oom.Sample) { s.WorkingSet += min(int64(at.Seconds()), 330) << 16 })
 		}, Held, ""},
 		"it grows by what is nothing": {func(o *Observed) {
 			each(o, func(at time.Duration, s *oom.Sample) { s.WorkingSet = 40<<20 + int64(at.Seconds())<<10 })

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -29,7 +30,7 @@ import (
 const window = "14s"
 
 // How stella ends, as docs/exit-codes.md has it.
-const exitOK, exitFailed, exitUsage, exitNotHeld = 0, 1, 2, 3
+const exitOK, exitFailed, exitUsage, exitNotHeld, exitInterrupted = 0, 1, 2, 3, 130
 
 // remedies is a cluster with an agent, and the command line.
 type remedies struct {
@@ -62,7 +63,7 @@ func TestRemedies(t *testing.T) {
 func (r *remedies) stella(t *testing.T, want int, complaint string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), r.program, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+r.Kubeconfig, "STELLA_AGENT=unix://"+r.Path("/run/stella/agent.sock"))
+	cmd.Env = r.environment()
 	if args[0] == "remedy" {
 		cmd.Args = append(cmd.Args, "--audit-log", r.audit)
 	}
@@ -77,6 +78,11 @@ func (r *remedies) stella(t *testing.T, want int, complaint string, args ...stri
 		t.Fatalf("stella %s: exit %d, want %d and %q:\n%s%s", strings.Join(args, " "), code, want, complaint, complaints.String(), out.String())
 	}
 	return out.String()
+}
+
+// environment is that of an administrator on the node.
+func (r *remedies) environment() []string {
+	return append(os.Environ(), "KUBECONFIG="+r.Kubeconfig, "STELLA_AGENT=unix://"+r.Path("/run/stella/agent.sock"))
 }
 
 // plan makes a plan for a container and keeps it in a file, when the agent has the container.
@@ -294,6 +300,7 @@ func (r *remedies) deployment(t *testing.T) {
 	r.stella(t, exitFailed, `spec.template.spec.containers[c].resources.limits.memory is "96Mi", and was "64Mi"; make a new plan`,
 		"remedy", "apply", old, "--step", number(t, &oldPlan, remedy.Limit), "--approve", "--reason", "x")
 	r.stella(t, exitFailed, "make a new plan", "remedy", "apply", old, "--step", number(t, &oldPlan, remedy.Resize))
+	r.interrupted(t, p.ID)
 	if text := r.stella(t, exitOK, "", "remedy", "verify", file, "--window", window, "--watch"); !strings.Contains(text, "Verdict: held") {
 		t.Error(text)
 	}
@@ -303,6 +310,33 @@ func (r *remedies) deployment(t *testing.T) {
 	}
 	kubectl(t, r.Cluster, "", "--namespace", ns, "set", "resources", "deployment/hog", "--limits=memory=112Mi")
 	r.stella(t, exitFailed, "was changed since", "remedy", "rollback", file, "--approve", "--reason", "x")
+}
+
+// interrupted: Ctrl-C while it is watched says how to go on.
+func (r *remedies) interrupted(t *testing.T, plan string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), r.program, "remedy", "verify", plan, "--watch", "--audit-log", r.audit)
+	cmd.Env = r.environment()
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		text.WriteString(lines.Text())
+		if strings.Contains(lines.Text(), "watching whether it holds") {
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	_ = cmd.Wait() // its exit code is looked at
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(text.String(), "stella remedy verify "+plan+" --watch goes on") {
+		t.Errorf("exit %d: %s", code, text.String())
+	}
 }
 
 // doesNotHold: what is needed leaves no room below the new limit either, so that it is taken back as was approved beforehand.
