@@ -117,8 +117,8 @@ var layers = []layer{
 	{"domain oom", "stella/internal/oom", 2, true},
 	{"domain rdev", "stella/internal/rdev", 2, true},
 	{"domain gate", "stella/internal/gate", 2, true},
-	{"domain explain", "stella/internal/explain", 3, true}, // what kills mean, over oom
-	{"domain remedy", "stella/internal/remedy", 4, true},   // what to do about it, over explain
+	{"domain explain", "stella/internal/explain", 3, true},           // what kills mean, over oom
+	{"domain remedy", "stella/internal/remedy", 4, true},             // what to do about it, over explain
 	{"post-mortem", "stella/internal/incident/postmortem", 4, false}, // what is known of an incident, over oom and explain
 	{"leaf", "stella/internal/", 1, true},
 }

@@ -42,11 +42,14 @@ func (n *node) explain(k oom.Kill, since, now time.Time) (explain.Report, []oom.
 	if place := owner.Parse(k.Cgroup); place.ContainerPath != "" {
 		cgroup = place.ContainerPath
 	}
-	for n.samples != nil && len(cgroup) > 1 { // what is below a cgroup that is sampled belongs to it
-		if in.Samples = n.samples.SeriesSince(cgroup, since); len(in.Samples) > 0 {
+	if cgroup == "" { // it is not known where it was
+		return explain.Explain(in), nil
+	}
+	for at := cgroup; n.samples != nil && len(at) > 1; at = path.Dir(at) { // what is below a cgroup that is sampled belongs to it
+		if in.Samples = n.samples.SeriesSince(at, since); len(in.Samples) > 0 {
+			cgroup = at
 			break
 		}
-		cgroup = path.Dir(cgroup)
 	}
 	for _, other := range n.ledger.Kills(oom.Filter{Since: since, Cgroup: cgroup, Limit: maxExplained}) {
 		if other.ID != k.ID {

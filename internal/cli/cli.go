@@ -102,7 +102,7 @@ It scans alone, or lets a scanner service scan in workers with memory limits.`,
 		}
 		return nil
 	}
-	group(root, newScan(a), newImage(a), newScanner(a), newOOM(a), newPods(a), newTop(a), newExplain(a), newRemedy(a), newRdev(a), newGate(a), newDoctor(a), newKeys(a), newUp(a), newWorker(a), newVersion(a), newCompletion(), newExitCodes())
+	group(root, newScan(a), newImage(a), newScanner(a), newOOM(a), newPods(a), newTop(a), newExplain(a), newIncidents(a), newRemedy(a), newRdev(a), newGate(a), newDoctor(a), newKeys(a), newUp(a), newWorker(a), newVersion(a), newCompletion(), newExitCodes())
 	a.addVersionFlag(root)
 	return root
 }

@@ -34,11 +34,12 @@ type explainCommand struct {
 func newExplain(a *app) *cobra.Command {
 	c := &explainCommand{app: a, format: "text", since: span(time.Hour)}
 	cmd := &cobra.Command{
-		Use:   "explain KILL|POD|CONTAINER|CGROUP | --samples FILE [NAME]",
+		Use:   "explain KILL|INCIDENT|POD|CONTAINER|CGROUP | --samples FILE [NAME]",
 		Short: "Say why something ran, or will run, out of memory",
 		Long: `Say why a container of this node ran out of memory, or whether it will: the likely causes with
 what speaks for and against each, when it reaches its limit, and which limit would do. It is asked
-for by the ID of a kill, the name of a pod (NAMESPACE/POD) or container, or the path of a cgroup.
+for by the ID of a kill or of an incident, the name of a pod (NAMESPACE/POD) or container, or the
+path of a cgroup.
 
 Where the agent may ask the application, what it counts and its heap profiles are looked at, too
 (docs/agent.md says how to allow it); --flame draws what grew between two of them.
@@ -91,6 +92,9 @@ func (c *explainCommand) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 		return c.show(in)
+	}
+	if ok, err := c.explainIncident(cmd.Context(), args[0]); ok {
+		return err
 	}
 	return c.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
 		in, cgroup, err := c.input(ctx, agent, args[0], time.Now())

@@ -125,6 +125,24 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// A line is drawn however far apart samples are, and broken where there are none for long.
+func TestGaps(t *testing.T) {
+	for _, every := range []time.Duration{time.Second, time.Minute, time.Hour} {
+		var samples []incident.Sample
+		for i := range 20 {
+			at := began.Add(time.Duration(i) * every)
+			if i >= 10 {
+				at = at.Add(20 * every)
+			}
+			samples = append(samples, incident.Sample{Time: at, WorkingSet: 1 << 20, Anon: 1 << 20})
+		}
+		_, svg := write(t, incident.Details{Timeline: []incident.Event{{ID: "e1", Kind: incident.Sampled, Time: began, Data: data(samples)}}})
+		if lines := strings.Count(svg, `class="need" d="M`) - 1; lines != 2 || strings.Count(svg, "L") < 18 { // and one in the legend
+			t.Errorf("every %v: %d lines:\n%s", every, lines, svg)
+		}
+	}
+}
+
 // Of an incident of which little is known, it says so.
 func TestLittle(t *testing.T) {
 	for name, d := range map[string]incident.Details{

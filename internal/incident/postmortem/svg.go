@@ -150,10 +150,17 @@ func (p *picture) axes() {
 	p.text(width-right, height-bottom+34, `text-anchor="end"`, "time (UTC), "+p.from.UTC().Format(time.DateOnly))
 }
 
-// lives are the samples without gaps: where there are none for long, nothing is drawn.
+// lives are the samples without gaps: where there are none for long, as the picture shows it and as often as they were taken, nothing is drawn.
 func (p *picture) lives() (all [][]incident.Sample) {
-	const pixels = 24
+	const pixels, often = 24, 5
+	var between []time.Duration
+	for i := 1; i < len(p.samples); i++ {
+		between = append(between, p.samples[i].Time.Sub(p.samples[i-1].Time))
+	}
 	gap := p.to.Sub(p.from) * pixels / plotWidth
+	if slices.Sort(between); len(between) > 0 {
+		gap = max(gap, often*between[len(between)/2])
+	}
 	begin := 0
 	for i := 1; i <= len(p.samples); i++ {
 		if i == len(p.samples) || p.samples[i].Time.Sub(p.samples[i-1].Time) > gap {
