@@ -59,6 +59,20 @@ func (n *node) explain(k oom.Kill, since, now time.Time) (explain.Report, []oom.
 	return explain.Explain(in), in.Samples
 }
 
+// incidentsStatus says how they do.
+func (n *node) incidentsStatus() (s oom.IncidentsStatus) {
+	if n.outgoing != nil {
+		sent := n.outgoing.Stats()
+		s.Queued, s.Sent, s.Refused, s.Dropped = sent.Queued, sent.Sent, sent.Refused, sent.Dropped
+	}
+	if n.noIncidents != nil {
+		s.Fault = n.noIncidents.Error()
+		return s
+	}
+	s.Going, s.Bytes, s.Fault = n.incidents.Status()
+	return s
+}
+
 // openSpool opens what keeps events until a stellad has them; nil where there is none to tell.
 func openSpool(o Options) (*spool.Spool, error) {
 	if o.IncidentsTo == "" {

@@ -69,8 +69,14 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	events       = desc("container_oom_events_total", "OOM kills of processes in a container, also of children; with cAdvisor's labels.", "container", "id", "image", "name", "namespace", "pod")
-	kills        = desc("stella_oom_kills_total", "OOM kills, by whose limit fired.", "constraint")
+	events          = desc("container_oom_events_total", "OOM kills of processes in a container, also of children; with cAdvisor's labels.", "container", "id", "image", "name", "namespace", "pod")
+	kills           = desc("stella_oom_kills_total", "OOM kills, by whose limit fired.", "constraint")
+	incidentsGoing  = desc("stella_incidents_going", "Incidents of this node that have not ended.")
+	incidentsBytes  = desc("stella_incidents_bytes", "What the node's incidents take on disk.")
+	incidentsUp     = desc("stella_incidents_writable", "1 where incidents can be kept, 0 where kills wait in the ledger until they can.")
+	incidentsQueued = desc("stella_incidents_queued", "Events of incidents that wait to be sent to stellad.")
+	incidentsTold   = desc("stella_incidents_events_total", "Events of incidents that stellad took, that it refused, and that were dropped before they got there.", "result")
+
 	unattributed = desc("stella_oom_unattributed_total", "OOM kills that the node counted, and of which nothing else is known.")
 	lostRecords  = desc("stella_kmsg_records_lost_total", "Records of the kernel log that were overwritten before they were read.")
 	dropped      = desc("stella_oom_ledger_dropped_total", "Kills that the ledger dropped for their age or for space.")
@@ -88,7 +94,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (*states) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{events, kills, unattributed, lostRecords, dropped, ledgerBytes, ledgerUp, witnessUp, forecast, due, warnings, containers, targets, asked, heapBytes} {
+	for _, d := range []*prometheus.Desc{events, kills, unattributed, lostRecords, dropped, ledgerBytes, ledgerUp, witnessUp, forecast, due, warnings, containers, targets, asked, heapBytes, incidentsGoing, incidentsBytes, incidentsUp, incidentsQueued, incidentsTold} {
 		c <- d
 	}
 }
@@ -117,6 +123,13 @@ func (s *states) Collect(c chan<- prometheus.Metric) {
 	set(containers, prometheus.GaugeValue, float64(st.Containers))
 	s.forecasts(time.Now(), set)
 	set(warnings, prometheus.CounterValue, float64(s.from.Warnings()))
+	set(incidentsGoing, prometheus.GaugeValue, float64(st.Incidents.Going))
+	set(incidentsBytes, prometheus.GaugeValue, float64(st.Incidents.Bytes))
+	set(incidentsUp, prometheus.GaugeValue, truth(st.Incidents.Fault == ""))
+	set(incidentsQueued, prometheus.GaugeValue, float64(st.Incidents.Queued))
+	set(incidentsTold, prometheus.CounterValue, float64(st.Incidents.Sent), "sent")
+	set(incidentsTold, prometheus.CounterValue, float64(st.Incidents.Refused), "refused")
+	set(incidentsTold, prometheus.CounterValue, float64(st.Incidents.Dropped), "dropped")
 	in := st.Inspect
 	set(targets, prometheus.GaugeValue, float64(in.Targets))
 	set(heapBytes, prometheus.GaugeValue, float64(in.HeapBytes))

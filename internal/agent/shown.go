@@ -172,6 +172,7 @@ func (n *node) Status() oom.AgentStatus {
 			}
 		}
 	}
+	s.Incidents = n.incidentsStatus()
 	if m, err := proc.OpenSelf("/proc"); err == nil {
 		if u, err := m.Read(); err == nil {
 			s.Resident = u.Resident

@@ -27,7 +27,7 @@ func newIncidents(a *app) *cobra.Command {
 
 An incident is about one workload and one limit. Kills that belong together, their explanation,
 remedies and notes are its timeline. It ends when a remedy held, or when somebody closes it; a kill
-after that is another incident. docs/incidents.md has the words.
+after that is another incident. docs/agent.md says how they are made.
 
 ` + incidentsHelp,
 		Example: `  stella incidents list --state going

@@ -116,7 +116,11 @@ func (c *up) beside(ctx context.Context) ([]daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("which directory this is, whose commands rdev-api is to run: %w", err)
 	}
-	tell := []string{"--incidents-to", "unix://" + c.socket}
+	stellad, err := filepath.Abs(c.socket)
+	if err != nil {
+		return nil, err
+	}
+	tell := []string{"--incidents-to", "unix://" + stellad}
 	agentArgs := tell
 	if !c.noRdev && knock(ctx, endpoint{address: "unix://" + c.rdevSocket}) != nil { // else one that runs here already may tell nobody
 		agentArgs = append([]string{"--commands-told"}, tell...)

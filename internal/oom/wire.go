@@ -174,6 +174,21 @@ type InspectStatus struct {
 	HeapBytes int64 `json:"heap_bytes"`
 }
 
+// IncidentsStatus says how an agent's incidents do.
+type IncidentsStatus struct {
+	// Going have not ended.
+	Going int `json:"going"`
+	// Bytes is what all take on disk.
+	Bytes int64 `json:"bytes"`
+	// Fault says why they cannot be kept at the moment; empty is well.
+	Fault string `json:"fault,omitempty"`
+	// Queued events wait to be sent to stellad; the others were sent since the agent began, were refused there, or were dropped before they got there.
+	Queued  int64 `json:"queued"`
+	Sent    int64 `json:"sent"`
+	Refused int64 `json:"refused"`
+	Dropped int64 `json:"dropped"`
+}
+
 // AgentStatus is what an agent says of itself.
 type AgentStatus struct {
 	Version    string          `json:"version"`
@@ -184,6 +199,7 @@ type AgentStatus struct {
 	Witnesses  []WitnessReport `json:"witnesses"`
 	Ledger     LedgerStatus    `json:"ledger"`
 	Inspect    InspectStatus   `json:"inspect"`
+	Incidents  IncidentsStatus `json:"incidents"`
 	Resident   int64           `json:"resident"` // of the agent itself, in bytes
 }
 

@@ -17,8 +17,9 @@ import (
 const (
 	// quiet is how long after the last kill of a burst it is explained, and longest how long after the first one at the latest.
 	quiet, longest = 5 * time.Second, time.Minute
-	// again is how long after an explanation there can be another one, and differs by how much it has to be surer, or less sure, to be told.
-	again, differs = 10 * time.Minute, 0.1
+	// again is how long after an explanation there can be another one, and soon where that could not tell; differs is by how much it has to be surer, or less sure,
+	// to be told.
+	again, soon, differs = 10 * time.Minute, time.Minute, 0.1
 	// lookBack is of how long before an explanation samples and kills are looked at.
 	lookBack = time.Hour
 )
@@ -26,8 +27,11 @@ const (
 // next is an incident whose kills are to be explained now; nil is none.
 func (o *opener) next(now time.Time) *going {
 	for _, g := range o.going {
-		b := &g.burst
-		if !b.since.IsZero() && (now.Sub(b.last) >= quiet || now.Sub(b.since) >= longest) && now.Sub(b.explained) >= again {
+		b, pause := &g.burst, again
+		if b.cause == string(explain.CannotTell) {
+			pause = soon
+		}
+		if !b.since.IsZero() && (now.Sub(b.last) >= quiet || now.Sub(b.since) >= longest) && now.Sub(b.explained) >= pause {
 			return g
 		}
 	}

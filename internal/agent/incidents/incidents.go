@@ -77,12 +77,12 @@ type Incidents struct {
 
 	mu     sync.Mutex
 	opener opener
-	saved  string // the position that is on disk
+	fault  string // why events cannot be kept
 
 	// Only the goroutine of tell uses these.
 	outbox []incident.Event // made, and not kept yet
 	next   string           // the position when they are
-	failed bool
+	saved  string           // the position that is on disk
 	looked time.Time // for changes
 }
 
@@ -125,12 +125,10 @@ func (n *Incidents) left(cgroup string) bool {
 
 // Run makes and keeps events until ctx ends. What waits then is told after the next start.
 func (n *Incidents) Run(ctx context.Context) error {
+	at := n.saved
 	var telling sync.WaitGroup
 	telling.Go(func() { n.tell(ctx) })
 	defer telling.Wait()
-	n.mu.Lock()
-	at := n.saved
-	n.mu.Unlock()
 	for ctx.Err() == nil {
 		at = n.follow(ctx, at)
 	}
@@ -208,12 +206,23 @@ func (n *Incidents) step(now time.Time) {
 	if err == nil && n.next != n.saved {
 		err = n.save(n.next)
 	}
-	if err != nil && !n.failed {
+	n.tellFault(err)
+}
+
+// tellFault notes whether events can be kept, and logs it when that is news.
+func (n *Incidents) tellFault(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil && n.fault == "":
 		n.o.Log.Error("incidents cannot be kept; kills wait in the ledger until they can", "why", err)
-	} else if err == nil && n.failed {
+	case err == nil && n.fault != "":
 		n.o.Log.Info("incidents can be kept again")
 	}
-	n.failed = err != nil
+	n.fault = ""
+	if err != nil {
+		n.fault = err.Error()
+	}
 }
 
 // keep keeps what is in the outbox, and waits until it is on disk.
@@ -323,8 +332,12 @@ func (n *Incidents) Follow(ctx context.Context, after string, fn func(cursor str
 	return n.store.Follow(ctx, after, fn)
 }
 
-// Bytes is what the incidents take on disk.
-func (n *Incidents) Bytes() int64 { return n.store.Bytes() }
+// Status is how many have not ended, what all take on disk, and why none can be kept at the moment; empty is that they can.
+func (n *Incidents) Status() (going int, bytes int64, fault string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.store.List(incident.Filter{State: incident.Going})), n.store.Bytes(), n.fault
+}
 
 // Add keeps what somebody tells, and returns when it is on disk.
 func (n *Incidents) Add(e incident.Event) (news int, err error) {

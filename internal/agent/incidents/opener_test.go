@@ -373,7 +373,9 @@ func TestThin(t *testing.T) {
 	}
 	all[1234].WorkingSet, all[4321].WorkingSet = 1<<41, 1
 	kept := Thin(all)
-	has := func(ws int64) bool { return slices.ContainsFunc(kept, func(s incident.Sample) bool { return s.WorkingSet == ws }) }
+	has := func(ws int64) bool {
+		return slices.ContainsFunc(kept, func(s incident.Sample) bool { return s.WorkingSet == ws })
+	}
 	sorted := slices.IsSortedFunc(kept, func(a, b incident.Sample) int { return a.Time.Compare(b.Time) })
 	if len(kept) > incident.MaxSamples || len(marshal(kept)) > incident.MaxData || !has(1<<41) || !has(1) || !sorted {
 		t.Errorf("%d samples in %d bytes, sorted %v", len(kept), len(marshal(kept)), sorted)
