@@ -23,6 +23,7 @@ func TestWatchTellsWhatIsThereAndWhatComes(t *testing.T) {
 	r, _ := watch(t, h, many, many)
 	r.until(t, "old/below", func(a map[string]tree.Cgroup) bool { return a[h.Root+"/old/below"].ID != 0 })
 	mkdir(t, h.Mount+"/new/a/b/c")
+	after := time.Now()
 	r.until(t, "new/a/b/c", func(a map[string]tree.Cgroup) bool { return a[h.Root+"/new/a/b/c"].ID != 0 })
 	alive, _ := r.snapshot()
 	for path, existed := range map[string]bool{"": true, "/old": true, "/old/below": true, "/new": false, "/new/a/b/c": false} {
@@ -32,6 +33,10 @@ func TestWatchTellsWhatIsThereAndWhatComes(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := tree.Cgroup{Path: h.Root + path, Dir: h.Mount + path, ID: st.Ino, Version: h.Version, Existed: existed}
+		if !c.Born.IsZero() && (existed || c.Born.After(after)) {
+			t.Errorf("%s was born at %v, and was there at %v", path, c.Born, after)
+		}
+		c.Born = time.Time{}
 		if c != want {
 			t.Errorf("told %+v, want %+v", c, want)
 		}
@@ -51,6 +56,43 @@ func TestWatchTellsWhatIsThereAndWhatComes(t *testing.T) {
 	}
 	if !slices.Equal(order, want) {
 		t.Errorf("order %q, want %q", order, want)
+	}
+}
+
+// Of a new cgroup it is told since when it can have been there: never later than it was, whatever the net below inotify finds, and not before the
+// events of those before it were read.
+func TestBorn(t *testing.T) {
+	own := treetest.Own(t)
+	h := own.Hierarchy
+	r, _ := watch(t, h, many, many)
+	before := time.Now()
+	for i := range 50 {
+		path := fmt.Sprintf("/pod%d", i)
+		mkdir(t, h.Mount+path+"/container")
+		after := time.Now()
+		r.until(t, path, func(a map[string]tree.Cgroup) bool { return a[h.Root+path+"/container"].ID != 0 })
+		alive, _ := r.snapshot()
+		pod, container := alive[h.Root+path], alive[h.Root+path+"/container"]
+		if container.Born.Before(pod.Born) || container.Born.After(after) {
+			t.Errorf("%s was born at %v, what is in it at %v, and both were there at %v", path, pod.Born, container.Born, after)
+		}
+		if i > 10 && pod.Born.Before(before) {
+			t.Errorf("%s was born at %v, and other events were read since %v", path, pod.Born, before)
+		}
+	}
+}
+
+// Without inotify nobody knows.
+func TestBornIsUnknown(t *testing.T) {
+	h := treetest.Own(t).Hierarchy
+	r, _ := watch(t, h, many, 0)
+	mkdir(t, h.Mount+"/new/below")
+	r.until(t, "new/below", func(a map[string]tree.Cgroup) bool { return a[h.Root+"/new/below"].ID != 0 })
+	alive, _ := r.snapshot()
+	for path, c := range alive {
+		if !c.Born.IsZero() {
+			t.Errorf("%s was born at %v", path, c.Born)
+		}
 	}
 }
 

@@ -498,3 +498,47 @@ func TestCgroupsAreBounded(t *testing.T) {
 		t.Errorf("%d bytes of paths", d.j.paths)
 	}
 }
+
+// A line is placed in no cgroup that came after it, whoever claims a kill; and where only such a line is left, it trades places with one that was placed elsewhere.
+func TestUnborn(t *testing.T) {
+	born := func(at time.Time) func(*oom.Rise) {
+		return func(r *oom.Rise) { r.Born, r.Since = at, r.Time } // a first look
+	}
+	d := newDesk(t, Options{})
+	d.begin()
+	d.wait(time.Second)
+	d.line(1, nil)
+	d.rise("", 1, 1, nil)
+	d.wait(time.Minute)
+	d.rise("/young", 1, 1, born(d.now.Add(-10*time.Second)))
+	d.rise("", 1, 2, nil)
+	d.wait(time.Minute)
+	for n, e := range d.all {
+		if e.Kill.Process.PID == 1 && e.Kill.Cgroup != "" || e.Kill.Process.PID == 0 && e.Kill.Cgroup != "/young" {
+			t.Errorf("kill %d is %+v", n, e.Kill)
+		}
+	}
+	if len(d.all) != 2 {
+		t.Errorf("%d kills, want the line and one that was counted", len(d.all))
+	}
+
+	// The old line's counter comes late, and so the new line was placed there.
+	d = newDesk(t, Options{})
+	d.begin()
+	d.wait(time.Second)
+	d.line(1, nil)
+	d.wait(10 * time.Second)
+	d.line(2, nil)
+	d.rise("/old", 1, 1, nil)
+	d.rise("", 2, 2, nil)
+	d.wait(4 * time.Second)
+	d.rise("/young", 1, 1, born(d.now.Add(-6*time.Second)))
+	d.wait(20 * time.Second)
+	where := map[int]string{}
+	for _, e := range d.all {
+		where[e.Kill.Process.PID] += e.Kill.Cgroup
+	}
+	if len(d.all) != 2 || where[1] != "/old" || where[2] != "/young" {
+		t.Errorf("%d kills: %v", len(d.all), where)
+	}
+}

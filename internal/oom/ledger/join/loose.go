@@ -130,41 +130,73 @@ func (j *Joiner) pull(now time.Time, d *domain, i int, left int64) (n int64) {
 	return n
 }
 
-// trade lets a loose kill from before a cgroup was born take the place of one that its counter placed elsewhere, and can have been in this one; that goes
-// to the claim. It reports whether there are two such. The newest is tried alone: an older one fits fewer places.
+// maxChain bounds the cgroups that are looked at for one trade: each time that is all kills at hand.
+const maxChain = 32
+
+// trade gives a claim a kill that its counter placed elsewhere, in whose place comes a loose one from before the claiming cgroup was born; or that place is
+// taken by a third one, and so on, until the loose one finds one where it can have been. It reports whether there are such. The newest loose one is
+// tried alone: those before it fit fewer places.
 func (j *Joiner) trade(d *domain, i int) bool {
-	var line, other *item
 	for _, it := range slices.Backward(j.open) {
-		if it.Settled && it.Loose() && it.units() == 1 && d.unborn(it) && !j.node.old(it.at, it.heard) {
-			line = it
-			break
+		if !it.Settled || !it.Loose() || it.units() != 1 || !d.unborn(it) || j.node.old(it.at, it.heard) {
+			continue
 		}
+		chain := j.chain(d, it, map[*domain]bool{d: true})
+		if chain == nil || len(chain) > maxBatch-len(j.changed) {
+			return false
+		}
+		for _, next := range chain {
+			j.replace(it, next)
+			it = next
+		}
+		return j.placeByCount(d, i, it, true) > 0
 	}
-	if line == nil {
-		return false
-	}
-	at := d.Claims[i].Time
+	return false
+}
+
+// chain are the kills that have to move on so that a line has a place and d gets one more: the first has the place of the line, and the last goes to d. Nil is
+// that there are none. Each cgroup is looked at once, and no more than maxChain.
+func (j *Joiner) chain(d *domain, line *item, seen map[*domain]bool) []*item {
+	var further []*item
 	for _, it := range j.open {
 		o := j.domains[it.Kill.Cgroup]
-		placed := it.Settled && it.How == HowCount && it.Kill.Process.PID != 0 && it.units() == 1 && it.Kill.Cgroup != d.Path
-		if placed && !d.unborn(it) && o != nil && !o.unborn(line) && (other == nil || it.at.Sub(at).Abs() < other.at.Sub(at).Abs()) {
-			other = it
+		placed := it.Settled && it.How == HowCount && it.Kill.Process.PID != 0 && it.units() == 1
+		if !placed || o == nil || seen[o] || d.unborn(it) {
+			continue
+		}
+		if !o.unborn(line) {
+			return []*item{it}
+		}
+		further = append(further, it)
+	}
+	for _, it := range further {
+		o := j.domains[it.Kill.Cgroup]
+		if seen[o] || len(seen) >= maxChain {
+			continue
+		}
+		seen[o] = true
+		if chain := j.chain(o, line, seen); chain != nil {
+			return append(chain, it)
 		}
 	}
-	if other == nil {
-		return false
-	}
-	line.ahead, other.ahead = other.ahead, 0
-	line.Below, line.Unsure = other.Below, true
+	return nil
+}
+
+// replace gives a kill the place of another one, and what a counter told of it. That has no place then.
+func (j *Joiner) replace(it, other *item) {
+	it.ahead, other.ahead = other.ahead, 0
+	it.Below, it.Unsure = other.Below, true
 	if other.saw(oom.WitnessCounter) {
-		line.witness(oom.WitnessCounter)
+		it.witness(oom.WitnessCounter)
 	}
-	if line.limitUnknown() && other.Kill.Limit.Cgroup != "" { // the log had none, so that it is from that counter
-		line.Kill.Limit, other.Kill.Limit = other.Kill.Limit, oom.Limit{Scope: oom.ScopeUnknown}
+	if limit := &other.Kill.Limit; limit.Cgroup != "" { // the log named none, so it is from that counter
+		if it.limitUnknown() {
+			it.Kill.Limit = *limit
+		}
+		*limit = oom.Limit{Scope: oom.ScopeUnknown}
 	}
-	j.move(line, other.Kill.Cgroup, HowCount)
-	j.grade(line)
-	return j.placeByCount(d, i, other, true) > 0
+	j.move(it, other.Kill.Cgroup, HowCount)
+	j.grade(it)
 }
 
 // pullWhere moves kills that a condition chooses, those nearest in time first.
