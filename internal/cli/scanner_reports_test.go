@@ -76,7 +76,7 @@ Highest memory:  64.0 MiB
 }
 
 func TestIncidents(t *testing.T) {
-	f := newFakeService(t, map[string]any{"GET /v1/incidents": []scanner.WorkerKill{}})
+	f := newFakeService(t, map[string]any{"GET /v1/workers/kills": []scanner.WorkerKill{}})
 	f.run(t, "scanner", "incidents", "list").want(t, ExitOK, "", "stella: no worker was OOM-killed\n")
 	f.run(t, "scanner", "incidents", "list", "-o", "json", "-q").want(t, ExitOK, "[]\n", "")
 
@@ -85,8 +85,8 @@ func TestIncidents(t *testing.T) {
 	if err := incidentRows(incidents, noon, false).write(&out, 0, "…"); err != nil {
 		t.Fatal(err)
 	}
-	const want = `ID  IMAGE    AGE  JOB  POOL     LIMIT     PEAK      EXIT  ACTION                          LAYER  FILE
-7   app:1.4  60m  12   default  48.0 MiB  48.0 MiB  137   re-routed to pool large (16Gi)  3      usr/lib/big.jar
+	const want = `ID      IMAGE    AGE  JOB  POOL     LIMIT     PEAK      EXIT  ACTION                          LAYER  FILE
+job-12  app:1.4  60m  12   default  48.0 MiB  48.0 MiB  137   re-routed to pool large (16Gi)  3      usr/lib/big.jar
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("incidents (-want +got):\n%s", diff)

@@ -172,7 +172,7 @@ func TestUsageBeforeAnyRequest(t *testing.T) {
 		{"scanner logs --level inf", `did you mean "info"?`},
 		{"scanner logs --tail 0", "--tail 0: must be 1 to 5000"},
 		{"keys create ci --scope amin", `did you mean "admin"?`},
-		{"keys create ci", `--scope "": choose read, scan or admin`},
+		{"keys create ci", `--scope "": choose read, scan, incidents, remedies or admin`},
 		{"keys create CI --scope scan", `"CI" is no name of a key`},
 		{"keys create ci --scope scan --expires 0d", "must be above 0"},
 		{"scan get", "needs the ID of one job"},

@@ -29,6 +29,9 @@ const (
 	MaxBody = 8 << 20
 )
 
+// maxCounted bounds the kills that one event tells, so that their sum is a number.
+const maxCounted = 1 << 32
+
 // maxAhead is how far in the future an event can be: clocks differ.
 const maxAhead = 24 * time.Hour
 
@@ -47,6 +50,9 @@ func (e *Event) Check(now time.Time) error {
 	}
 	if e.Kind == Opened && (!slices.Contains(Sources, e.Source) || e.Subject == nil || e.Subject.Name == "") {
 		return fmt.Errorf("an event that opens an incident has a source (%v) and a subject with a name", Sources)
+	}
+	if e.Kills > maxCounted {
+		return fmt.Errorf("kills: %d are more than any machine has processes", e.Kills)
 	}
 	if e.Kills < 0 || e.Peak < 0 || e.Limit != nil && e.Limit.Bytes < 0 {
 		return fmt.Errorf("kills, peak and limit are not negative")

@@ -101,20 +101,21 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	for want, spoil := range map[string]func(e *Event){
-		"is no ID":     func(e *Event) { e.Incident = "a/b" },
-		"kind":         func(e *Event) { e.Kind = "burnt" },
-		"time":         func(e *Event) { e.Time = time.Time{} },
-		"clock":        func(e *Event) { e.Time = began.Add(72 * time.Hour) },
-		"source":       func(e *Event) { e.Source = "moon" },
-		"subject":      func(e *Event) { e.Subject = nil },
-		"not negative": func(e *Event) { e.Kills = -1 },
-		"from 0 to 1":  func(e *Event) { e.Confidence = 1.5 },
-		"data":         func(e *Event) { e.Data = []byte("{") },
-		"65537 bytes":  func(e *Event) { e.Data = []byte(`"` + strings.Repeat("x", MaxData-1) + `"`) },
-		"text":         func(e *Event) { e.Text = strings.Repeat("x", MaxText+1) },
-		"UTF-8":        func(e *Event) { e.Actor = "\xff" },
-		"replaces":     func(e *Event) { e.Replaces = e.ID },
-		"a name has":   func(e *Event) { e.Subject.Cgroup = strings.Repeat("x", MaxName+1) },
+		"is no ID":      func(e *Event) { e.Incident = "a/b" },
+		"kind":          func(e *Event) { e.Kind = "burnt" },
+		"time":          func(e *Event) { e.Time = time.Time{} },
+		"clock":         func(e *Event) { e.Time = began.Add(72 * time.Hour) },
+		"source":        func(e *Event) { e.Source = "moon" },
+		"subject":       func(e *Event) { e.Subject = nil },
+		"not negative":  func(e *Event) { e.Kills = -1 },
+		"more than any": func(e *Event) { e.Kills = 1 << 62 },
+		"from 0 to 1":   func(e *Event) { e.Confidence = 1.5 },
+		"data":          func(e *Event) { e.Data = []byte("{") },
+		"65537 bytes":   func(e *Event) { e.Data = []byte(`"` + strings.Repeat("x", MaxData-1) + `"`) },
+		"text":          func(e *Event) { e.Text = strings.Repeat("x", MaxText+1) },
+		"UTF-8":         func(e *Event) { e.Actor = "\xff" },
+		"replaces":      func(e *Event) { e.Replaces = e.ID },
+		"a name has":    func(e *Event) { e.Subject.Cgroup = strings.Repeat("x", MaxName+1) },
 	} {
 		e := timeline(Opened)[0]
 		spoil(&e)

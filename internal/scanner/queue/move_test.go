@@ -46,8 +46,8 @@ func TestMove(t *testing.T) {
 		old(4, scanner.StatusCancelled, 1, "none: the job was cancelled")
 		e.exec(`INSERT INTO quarantine (subject, memory_limit, mode, incident, at) VALUES ($1, 64, 'streaming', (SELECT max(id) FROM incidents WHERE job = 2), 5)`, digest(2))
 
-		q := e.instance("a")
-		q = e.instance("a") // and not again
+		e.instance("a")
+		q := e.instance("a") // and not again
 		b, err := book.Open(t.Context(), e.db, book.Options{Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
