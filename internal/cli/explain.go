@@ -97,11 +97,11 @@ func (c *explainCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	return c.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
-		in, cgroup, err := c.input(ctx, agent, args[0], time.Now())
+		in, cgroups, err := c.input(ctx, agent, args[0], time.Now())
 		if err != nil {
 			return err
 		}
-		if err := c.askApplication(ctx, agent, cgroup, &in); err != nil {
+		if err := c.askApplication(ctx, agent, cgroups, &in); err != nil {
 			return err
 		}
 		return c.show(in)
@@ -113,25 +113,25 @@ func (c *explainCommand) show(in explain.Input) error {
 	return c.app.show(c.format, report, (&explanation{&report, in.Now}).write)
 }
 
-// input asks the agent for what it knows of the thing that a name means.
-func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (in explain.Input, cgroup string, err error) {
+// input asks the agent for what it knows of the thing that a name means. It was in some cgroups, one after the other; the last is the one that is meant.
+func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (in explain.Input, cgroups []string, err error) {
 	in.Now = now
 	usage, err := agent.Usage(ctx)
 	if err != nil {
-		return in, "", err
+		return in, nil, err
 	}
-	if cgroup, err = c.find(ctx, agent, name, usage, &in); err != nil {
-		return in, "", err
+	cgroup, err := c.find(ctx, agent, name, usage, &in)
+	if err != nil {
+		return in, nil, err
 	}
 	begin := now.Add(-time.Duration(c.since))
-	cgroups, err := c.history(ctx, agent, cgroup, usage, &in)
-	if err != nil {
-		return in, "", err
+	if cgroups, err = c.history(ctx, agent, cgroup, usage, &in); err != nil {
+		return in, nil, err
 	}
 	in.Samples = slices.DeleteFunc(in.Samples, func(s oom.Sample) bool { return s.Time.Before(begin) })
 	kills, err := agent.Kills(ctx, oom.Filter{Since: begin, Limit: maxExplained})
 	if err != nil {
-		return in, "", err
+		return in, nil, err
 	}
 	for _, k := range kills {
 		asked := slices.ContainsFunc(in.Kills, func(known oom.Kill) bool { return known.ID == k.ID })
@@ -143,7 +143,7 @@ func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name st
 	if at := nodeKill(in.Kills); !at.IsZero() {
 		in.Neighbours, err = near(ctx, agent, usage, cgroups, at)
 	}
-	return in, cgroup, err
+	return in, cgroups, err
 }
 
 // find finds the cgroup that a name means, and what is known with it.

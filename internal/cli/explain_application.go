@@ -18,20 +18,13 @@ import (
 var errNoHeap = errors.New("the agent has no heap profile of it for --flame: it takes those of Go programs that allow it " +
 	"(on a pod the annotation stella/pprof: PORT, else stella-agent --inspect), at the beginning and when 80 % and 95 % of the limit are used")
 
-// askApplication adds what the application tells about itself, and draws its heap. To explain, it can be done without: what cannot be had is a warning.
-func (c *explainCommand) askApplication(ctx context.Context, agent *client.Agent, cgroup string, in *explain.Input) error {
-	gauges, err := agent.Gauges(ctx, cgroup)
-	if err != nil {
+// askApplication adds what the application told about itself in the cgroups of its lives, and draws its heap. To explain, it can be done without: what cannot be had is
+// a warning.
+func (c *explainCommand) askApplication(ctx context.Context, agent *client.Agent, cgroups []string, in *explain.Input) (err error) {
+	if in.Gauges, err = gaugesOf(ctx, agent, cgroups); err != nil {
 		c.app.warn("what the application counts is not looked at: " + err.Error())
 	}
-	for _, g := range gauges {
-		points := make([]explain.Point, 0, len(g.Points))
-		for _, p := range g.Points {
-			points = append(points, explain.Point(p))
-		}
-		in.Gauges = append(in.Gauges, explain.Gauge{Name: g.Name, Points: points})
-	}
-	before, after, err := c.profiles(ctx, agent, cgroup, in)
+	before, after, err := c.profiles(ctx, agent, cgroups, in)
 	switch {
 	case err != nil && c.flame != "":
 		return err
@@ -49,6 +42,28 @@ func (c *explainCommand) askApplication(ctx context.Context, agent *client.Agent
 	return writeFile(c.flame, func(w io.Writer) error { return heap.Flame(w, before, after) })
 }
 
+// gaugesOf are the gauges of an application over all of its lives.
+func gaugesOf(ctx context.Context, agent *client.Agent, cgroups []string) ([]explain.Gauge, error) {
+	var all []explain.Gauge
+	for _, cgroup := range cgroups {
+		gauges, err := agent.Gauges(ctx, cgroup)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range gauges {
+			at := slices.IndexFunc(all, func(known explain.Gauge) bool { return known.Name == g.Name })
+			if at < 0 {
+				at = len(all)
+				all = append(all, explain.Gauge{Name: g.Name})
+			}
+			for _, p := range g.Points {
+				all[at].Points = append(all[at].Points, explain.Point(p))
+			}
+		}
+	}
+	return all, nil
+}
+
 // growthOf is how the heap grew, for a report.
 func growthOf(before, after *heap.Profile) *explain.Heap {
 	g := heap.Diff(before, after)
@@ -61,11 +76,16 @@ func growthOf(before, after *heap.Profile) *explain.Heap {
 
 // profiles are the first and the last heap profile of one life: of the newest that has two, before the kill that was asked for. If none has, after is the newest
 // alone; both are nil where there is none.
-func (c *explainCommand) profiles(ctx context.Context, agent *client.Agent, cgroup string, in *explain.Input) (before, after *heap.Profile, err error) {
-	all, err := agent.Heaps(ctx, cgroup)
-	if err != nil {
-		return nil, nil, err
+func (c *explainCommand) profiles(ctx context.Context, agent *client.Agent, cgroups []string, in *explain.Input) (before, after *heap.Profile, err error) {
+	var all []oom.Heap
+	for _, cgroup := range cgroups {
+		heaps, err := agent.Heaps(ctx, cgroup)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, heaps...)
 	}
+	slices.SortFunc(all, func(a, b oom.Heap) int { return a.Time.Compare(b.Time) })
 	until := in.Now
 	if c.asked != nil {
 		until = c.asked.Time

@@ -96,6 +96,45 @@ func TestExplainApplication(t *testing.T) {
 	}
 }
 
+// What a container told before it was started again is of the same application.
+func TestExplainEarlierLives(t *testing.T) {
+	now := time.Now()
+	samples, kill := leaking(now)
+	usage := []oom.Usage{{Container: kill.Container, Cgroup: "/pods/new"}, {Container: kill.Container, Cgroup: kill.Cgroup, Gone: now}}
+	asked := map[string][]string{}
+	answer := func(what string, of map[string]any) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			cgroup := r.URL.Query().Get("cgroup")
+			asked[what] = append(asked[what], cgroup)
+			if err := json.NewEncoder(w).Encode(of[cgroup]); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	f := newFakeAgent(t, map[string]any{
+		"GET /v1/containers": usage, "GET /v1/kills": []oom.Kill{kill}, "GET /v1/kills/app": http.NotFoundHandler(), "GET /v1/series": samples,
+		"GET /v1/gauges": answer("gauges", map[string]any{}),
+		"GET /v1/heaps": answer("heaps", map[string]any{
+			"/pods/new": []oom.Heap{{ID: "n1", Time: now.Add(-time.Second), Life: "new"}},
+			kill.Cgroup: []oom.Heap{{ID: "o1", Time: now.Add(-9 * time.Minute), Life: "old"}, {ID: "o2", Time: now.Add(-time.Minute), Life: "old"}},
+		}),
+		"GET /v1/heaps/o1": someHeap(t), "GET /v1/heaps/o2": someHeap(t),
+	})
+	got := f.runAgent(t, "explain", "app", "-o", "json")
+	var r explain.Report
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || got.code != ExitOK || got.stderr != "" {
+		t.Fatalf("exit %d, %v, %s", got.code, err, got.stderr)
+	}
+	if r.Heap == nil || !r.Heap.To.Equal(now.Add(-time.Minute)) {
+		t.Errorf("the heap is %+v", r.Heap)
+	}
+	for what, cgroups := range asked {
+		if len(cgroups) != 2 {
+			t.Errorf("%s is asked of %v", what, cgroups)
+		}
+	}
+}
+
 // The pair that is compared is of one life, the newest that has two.
 func TestChoose(t *testing.T) {
 	begin := time.Now()

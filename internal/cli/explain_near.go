@@ -20,7 +20,8 @@ const (
 	nearBefore = 10 * time.Minute
 )
 
-// history has the samples and starts of a cgroup, and of those in which the same container of the same pod was before: each restart has a new one.
+// history has the samples and starts of a cgroup, and of those in which the same container of the same pod was before: each restart has a new one. The cgroup itself
+// is the last.
 func (c *explainCommand) history(ctx context.Context, agent *client.Agent, cgroup string, all []oom.Usage, in *explain.Input) (cgroups []string, err error) {
 	for _, u := range lives(all, cgroup, &in.Container) {
 		if !slices.Contains(cgroups, u.Cgroup) {

@@ -77,16 +77,16 @@ func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string
 		name = subjectName(&about.Subject)
 	}
 	why := &explainCommand{app: c.app, since: c.since}
-	known, cgroup, err := why.input(ctx, agent, name, now)
+	known, cgroups, err := why.input(ctx, agent, name, now)
 	if err != nil {
 		return remedy.Input{}, err
 	}
-	if err := why.askApplication(ctx, agent, cgroup, &known); err != nil {
+	if err := why.askApplication(ctx, agent, cgroups, &known); err != nil {
 		return remedy.Input{}, err
 	}
-	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now, Cgroup: cgroup}
+	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now, Cgroup: cgroups[len(cgroups)-1]}
 	if about == nil {
-		about = c.going(ctx, agent, &known.Container, cgroup)
+		about = c.going(ctx, agent, &known.Container, in.Cgroup)
 	}
 	if about != nil {
 		in.Incident = about.ID
