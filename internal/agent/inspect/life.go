@@ -16,9 +16,6 @@ var marks = []struct {
 	percent int64
 }{{"baseline", 0}, {"80%", 80}, {"95%", 95}}
 
-// settling is how long a target is there before its baseline, in intervals of the gauges: what a program makes when it starts is no leak.
-const settling = 1
-
 // life is how far one process of a target has come.
 type life struct {
 	name  string
@@ -69,8 +66,8 @@ func (l *life) due(s *oom.Sample, now time.Time, every time.Duration) int {
 		return 0
 	}
 	passed := 0
-	if now.Sub(l.since) >= settling*every {
-		passed = 1
+	if now.Sub(l.since) >= every {
+		passed = 1 // the baseline: what a program makes when it starts is no leak
 	}
 	for n, m := range marks {
 		if m.percent > 0 && s.Limit > 0 && s.WorkingSet/m.percent >= s.Limit/100 {
