@@ -140,6 +140,9 @@ func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name st
 			in.Kills = append(in.Kills, k)
 		}
 	}
+	if len(in.Samples) == 0 && len(in.Kills) == 0 {
+		return in, nil, fmt.Errorf("this agent knows nothing of %s: neither samples nor kills of the last %s; see: stella top containers -o wide, stella oom list", quoteIfOdd(name), c.since.String())
+	}
 	if at := nodeKill(in.Kills); !at.IsZero() {
 		in.Neighbours, err = near(ctx, agent, usage, cgroups, at)
 	}
@@ -150,6 +153,9 @@ func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name st
 func (c *explainCommand) find(ctx context.Context, agent *client.Agent, name string, usage []oom.Usage, in *explain.Input) (cgroup string, err error) {
 	if strings.HasPrefix(name, "/") {
 		cgroup = path.Clean(name)
+		if mounted, ok := strings.CutPrefix(cgroup, "/sys/fs/cgroup/"); ok { // as a shell completes it
+			cgroup = "/" + strings.TrimPrefix(mounted, "memory/")
+		}
 		for i := range usage {
 			if usage[i].Cgroup == cgroup {
 				in.Container = usage[i].Container

@@ -3,8 +3,10 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +103,32 @@ func TestExplainAsksAround(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"%2Fpods%2Fbefore", "%2Fpods%2Fweb", "%2Fpods%2Fbatch"}, series); diff != "" {
 		t.Errorf("series are asked for (-want +got):\n%s", diff)
+	}
+}
+
+// A cgroup is found also by its path below the mount, and one of which nothing is known is no puzzle.
+func TestExplainCgroup(t *testing.T) {
+	samples, kill := leaking(time.Now())
+	var asked []string
+	f := newFakeAgent(t, map[string]any{
+		"GET /v1/containers": []oom.Usage{}, "GET /v1/kills": []oom.Kill{},
+		"GET /v1/series": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = append(asked, r.URL.Query().Get("cgroup"))
+			if err := json.NewEncoder(w).Encode(map[bool][]oom.Sample{true: samples, false: {}}[r.URL.Query().Get("cgroup") == kill.Cgroup]); err != nil {
+				t.Error(err)
+			}
+		}),
+	})
+	for _, path := range []string{kill.Cgroup, "/sys/fs/cgroup" + kill.Cgroup, "/sys/fs/cgroup/memory" + kill.Cgroup + "/"} {
+		if got := f.runAgent(t, "explain", path); got.code != ExitOK {
+			t.Errorf("%s: exit %d, %s", path, got.code, got.stderr)
+		}
+	}
+	if got := f.runAgent(t, "explain", "/none"); got.code != ExitFailed || !strings.Contains(got.stderr, "knows nothing of /none: neither samples nor kills of the last 1h; see: stella top containers") {
+		t.Errorf("exit %d, %s%s", got.code, got.stderr, got.stdout)
+	}
+	if want := []string{kill.Cgroup, kill.Cgroup, kill.Cgroup, "/none"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q", asked)
 	}
 }
 
