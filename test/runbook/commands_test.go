@@ -185,15 +185,16 @@ func tmpfs(ts *testscript.TestScript, neg bool, args []string) {
 
 // columns are all times in the database. 0 is never.
 var columns = map[string][]string{
-	"instances":  {"started", "seen"},
-	"settings":   {"changed"},
-	"jobs":       {"due", "queued", "submitted", "started", "ended"},
-	"attempts":   {"started", "ended"},
-	"incidents":  {"at"},
-	"quarantine": {"at"},
-	"events":     {"at"},
-	"log_lines":  {"at"},
-	"api_keys":   {"created", "expires", "used"},
+	"instances":          {"started", "seen"},
+	"settings":           {"changed"},
+	"jobs":               {"due", "queued", "submitted", "started", "ended"},
+	"attempts":           {"started", "ended"},
+	"incident_summaries": {"updated", "ended", "floor"},
+	"incident_events":    {"at"},
+	"quarantine":         {"at"},
+	"events":             {"at"},
+	"log_lines":          {"at"},
+	"api_keys":           {"created", "expires", "used"},
 }
 
 // clock is the command "clock DURATION": the clock of a stellad that has ended is
@@ -211,6 +212,8 @@ func clock(ts *testscript.TestScript, neg bool, args []string) {
 			all = append(all, fmt.Sprintf("UPDATE %s SET %s = %s - %d WHERE %s > 0", table, name, name, by.Microseconds(), name))
 		}
 	}
+	// An event has its time in itself, too.
+	all = append(all, fmt.Sprintf(`UPDATE incident_events SET head = json_set(head, '$.time', strftime('%%Y-%%m-%%dT%%H:%%M:%%fZ', json_extract(head, '$.time'), '%+.3f seconds'))`, -by.Seconds()))
 	change(ts, all...)
 }
 

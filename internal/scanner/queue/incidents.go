@@ -204,6 +204,7 @@ func (q *Queue) kills(ctx context.Context, tx *store.Tx, id string, since time.T
 		if json.Unmarshal(e.Data, &k) != nil || k.Number == 0 {
 			continue // kills that are told together, because there were too many
 		}
+		k.At = e.Time // which counts for incidents
 		all = append(all, k)
 	}
 	return all, err
