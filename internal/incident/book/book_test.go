@@ -64,6 +64,19 @@ func TestAnyOrder(t *testing.T) {
 	})
 }
 
+// A kill that comes after the one that corrects it, and is newer, counts no more for it.
+func TestCorrectedBefore(t *testing.T) {
+	onEach(t, func(t *testing.T, e *env) {
+		late := at("i", 2, incident.Killed)
+		correction := at("i", 1, incident.Killed)
+		correction.ID, correction.Replaces, correction.Kills = "correction", late.ID, 7
+		e.tell(e.Book, at("i", 0, incident.Opened), correction)
+		if receipt := e.tell(e.Book, late); receipt.New != 1 || e.get("i").Kills != 7 || len(e.get("i").Timeline) != 2 {
+			t.Errorf("%+v, %+v", receipt, e.get("i"))
+		}
+	})
+}
+
 // The database chooses as the filter does.
 func TestList(t *testing.T) {
 	onEach(t, func(t *testing.T, e *env) {
@@ -165,7 +178,9 @@ func TestConcurrent(t *testing.T) {
 // A storm without end stays within its bounds: the oldest kills and samples go, nothing is counted twice or lost, and what people wrote stays.
 func TestMakesRoom(t *testing.T) {
 	onEach(t, func(t *testing.T, e *env) {
-		e.tell(e.Book, at("i", 0, incident.Opened), at("i", 1, incident.Noted))
+		sample := at("i", 1, incident.Sampled)
+		sample.Peak = 1 << 40 // which is known also when the sample has gone
+		e.tell(e.Book, at("i", 0, incident.Opened), at("i", 1, incident.Noted), sample)
 		const kills = incident.MaxEvents + 500
 		var last []incident.Event
 		for first := 2; first < 2+kills; first += incident.MaxBatch {
@@ -178,7 +193,7 @@ func TestMakesRoom(t *testing.T) {
 		check := func(when string, want int64) {
 			t.Helper()
 			got := e.get("i")
-			if got.Kills != want || got.Events != len(got.Timeline) || got.Events > incident.MaxEvents || !got.First.Equal(began.Add(2*time.Minute)) || got.Peak != (kills+1)<<20 {
+			if got.Kills != want || got.Events != len(got.Timeline) || got.Events > incident.MaxEvents || !got.First.Equal(began.Add(2*time.Minute)) || got.Peak != 1<<40 {
 				t.Errorf("%s: %d kills, want %d; %d of %d events; first %v, peak %d", when, got.Kills, want, got.Events, len(got.Timeline), got.First, got.Peak>>20)
 			}
 			if fold, _ := incident.Fold(got.Timeline); fold.Kills != want || fold.State != got.State {
@@ -186,13 +201,26 @@ func TestMakesRoom(t *testing.T) {
 			}
 		}
 		check("after the storm", 2*kills)
+		// A correction that is older than what it corrects goes only after that.
+		correction := last[0]
+		correction.ID, correction.Replaces, correction.Time = "older", correction.ID, began.Add(1000*time.Minute)
+		e.tell(e.Book, correction)
+		check("after an older correction", 2*kills)
+		for first := 4000; first < 4000+kills; first += incident.MaxBatch {
+			last = nil
+			for k := range incident.MaxBatch {
+				last = append(last, at("i", first+k, incident.Killed))
+			}
+			e.tell(e.Book, last...)
+		}
+		check("after another storm", 4*kills)
 		again := last[0]
 		again.ID, again.Replaces, again.Kills = "again", again.ID, 1
 		e.tell(e.Book, again)
-		check("after a correction", 2*kills-1)
+		check("after a correction", 4*kills-1)
 		again.ID, again.Replaces, again.Kills = "once-more", "again", 2
 		e.tell(e.Book, again)
-		check("after another", 2*kills)
+		check("after another", 4*kills)
 		if got := e.get("i").Timeline; got[0].Kind != incident.Opened || got[1].Kind != incident.Noted || got[2].ID != "earlier" || !strings.Contains(got[2].Text, "kills since 2026-05-30T03:35:00Z") {
 			t.Errorf("%+v", got[:3])
 		}
@@ -200,10 +228,10 @@ func TestMakesRoom(t *testing.T) {
 			t.Errorf("what was let go, and what is there, was sent again: %+v", receipt)
 		}
 		e.tell(e.Book, at("i", 3, incident.Explained)) // late: all is folded again
-		check("after a late event", 2*kills)
+		check("after a late event", 4*kills)
 		e.tell(e.Book, at("i", 9000, incident.Killed))
 		e.tell(e.Book, at("i", 9001, incident.Ended))
-		if got := e.get("i"); got.State != incident.Closed || got.Kills != 2*kills+2 {
+		if got := e.get("i"); got.State != incident.Closed || got.Kills != 4*kills+2 {
 			t.Errorf("%+v", got.Incident)
 		}
 	})

@@ -229,6 +229,31 @@ func TestMakesRoom(t *testing.T) {
 	})
 }
 
+// What is dropped while it is being sent takes nothing else with it.
+func TestDroppedWhileSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &receiver{}
+		var s *spool.Spool
+		first := true
+		s = open(t, t.TempDir(), spool.Options{MaxBytes: spool.MinBytes, Send: func(ctx context.Context, events []incident.Event) (incident.Receipt, error) {
+			for i := 0; first && i < 200; i++ {
+				add(t, s, event(incident.Noted, 1000+i, 20_000))
+			}
+			first = false
+			return r.Send(ctx, events)
+		}})
+		add(t, s, event(incident.Noted, 0, 10), event(incident.Noted, 1, 10))
+		run(t, s, func() {})
+		stats := s.Stats()
+		if got := r.received(); stats.Sent != int64(len(got)) || stats.Sent+stats.Dropped != 204 || got[len(got)-1] != "noted-1199" {
+			t.Errorf("%+v, and came: %v", stats, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A line that is torn or damaged costs itself alone.
 func TestDamaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
