@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"stella/internal/client"
 	daemons "stella/internal/daemon"
 	"stella/internal/incident"
 	"stella/internal/kube"
@@ -25,7 +24,7 @@ import (
 // remedyHelp ends the help of commands about remedies.
 const remedyHelp = `Kubernetes is found as kubectl finds it, and asked with your own rights: Stella's daemons have none
 to change workloads. The kernel's side is read by the agent of the node (--agent, STELLA_AGENT, else this
-machine's socket).`
+machine's socket). It keeps the incidents of its node; others are those of a stellad (--server).`
 
 // maxPlanFile bounds a file with a plan: one fits into the data of an event, and is indented here.
 const maxPlanFile = 1 << 20
@@ -58,6 +57,7 @@ log.
 type remedyFlags struct {
 	app     *app
 	agent   agentFlags
+	server  serverFlags
 	cluster clusterFlags
 	audit   string
 	// auditOnly leaves out the incident's timeline.
@@ -66,6 +66,7 @@ type remedyFlags struct {
 
 func (f *remedyFlags) add(flags *pflag.FlagSet) {
 	f.agent.add(flags)
+	f.server.add(flags)
 	f.cluster.add(flags)
 	flags.StringVar(&f.audit, "audit-log", "", "`file` that what is done is written to, and read back from (default $XDG_STATE_HOME/stella/remedies.jsonl, else below ~/.local/state; for root /var/lib/stella/remedies.jsonl)")
 	flags.BoolVar(&f.auditOnly, "audit-only", false, "write what is done to the audit log alone, and not to the incident that the plan is for")
@@ -204,32 +205,51 @@ func localUser() string {
 	return fmt.Sprintf("uid %d", os.Getuid())
 }
 
-// work does what is for one plan, and tells of it. agent is nil where none can be asked.
-func (f *remedyFlags) work(c *remedy.Cluster, p *remedy.Plan, actor string, agent *client.Agent) (*remedy.Work, error) {
+// work calls fn with what makes the changes of one plan and tells of them: the audit log, and the incident that the plan is for.
+func (f *remedyFlags) work(ctx context.Context, c *remedy.Cluster, p *remedy.Plan, actor string, fn func(context.Context, *remedy.Work) error) error {
 	journal, err := f.journal()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w := &remedy.Work{Cluster: c, Record: journal, Plan: p, Actor: actor, Now: time.Now}
-	switch {
-	case p.Incident == "" || f.auditOnly:
-	case agent == nil:
-		return nil, fmt.Errorf("nothing was changed: the plan is for incident %s, and no agent can be reached that would keep what is done; name it with --agent, or leave the incident out with --audit-only", p.Incident)
-	default:
+	if p.Incident == "" || f.auditOnly {
+		return fn(ctx, w)
+	}
+	found := false
+	err = f.incident(ctx, p.Incident, func(ctx context.Context, k keeper, _ incident.Details) error {
+		found = true
 		missed := func(err error) {
 			f.app.warn(fmt.Sprintf("incident %s was not told; the audit log has it: %v", p.Incident, err))
 		}
-		w.Record = remedy.Records{Log: journal, Timeline: incidentRecord{agent}, Missed: missed}
+		w.Record = remedy.Records{Log: journal, Timeline: kept{k}, Missed: missed}
+		return fn(ctx, w)
+	})
+	if err != nil && !found {
+		return fmt.Errorf("nothing was done, as the plan is for an incident that cannot be told: %w; --audit-only leaves it out", err)
 	}
-	return w, nil
+	return err
 }
 
-// incidentRecord tells the agent, which keeps the incidents of its node and passes them on.
-type incidentRecord struct{ agent *client.Agent }
+// incident calls fn with an incident and who keeps it: the agent that is asked anyway, which passes on what it is told, or else a stellad.
+func (f *remedyFlags) incident(ctx context.Context, id string, fn func(context.Context, keeper, incident.Details) error) error {
+	if f.server.address == "" {
+		if agent, err := f.agent.client(f.app); err == nil {
+			defer agent.Close()
+			if d, err := agent.Incident(ctx, id); err == nil {
+				return fn(ctx, agent, d)
+			}
+		}
+	}
+	from := incidentFlags{server: f.server} // --agent says who reads back
+	return from.one(ctx, f.app, id, fn)
+}
+
+// kept is a timeline, as the record of what is done.
+type kept struct{ keeper }
 
 // Append implements [remedy.Record].
-func (t incidentRecord) Append(ctx context.Context, events []incident.Event) error {
-	if err := t.agent.AppendEvents(ctx, events); err != nil {
+func (k kept) Append(ctx context.Context, events []incident.Event) error {
+	if err := k.AppendEvents(ctx, events); err != nil {
 		return fmt.Errorf("tell the incident: %w; --audit-only leaves it out", err)
 	}
 	return nil

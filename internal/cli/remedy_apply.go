@@ -99,34 +99,31 @@ func (c *remedyApply) run(cmd *cobra.Command, args []string) error {
 func (c *remedyApply) make(ctx context.Context, cluster *remedy.Cluster, plan *remedy.Plan, out *applied) error {
 	approval := c.approval.approval(ctx, cluster, plan.ID, out.Step.N)
 	approval.RollbackIfNotHeld = c.policy
-	agent, away := c.flags.agent.client(c.app)
-	var node remedy.Node // stays nil where there is no agent
-	if away == nil {
-		defer agent.Close()
-		node = agent
-	}
-	work, err := c.flags.work(cluster, plan, approval.By, agent)
-	if err != nil {
-		return err
-	}
-	done, err := work.Apply(ctx, out.Step, approval, remedy.Options{Force: c.approval.force})
-	if err != nil {
-		return err
-	}
-	out.Change = &done
-	c.app.goOn = "step " + stepOf(plan, out.Step) + " is made: stella remedy verify " + plan.ID + " --watch says whether it holds"
-	if away != nil {
-		c.app.warn("the kernel's side is not read back: " + away.Error())
-	}
-	reading, err := work.Read(ctx, out.Step.N, &done, "", node, time.Duration(c.wait))
-	if err != nil {
-		return err
-	}
-	out.Reading = &reading
-	if c.policy {
-		return c.hold(ctx, work, agent, out, approval)
-	}
-	return c.app.showVerdict(c.format, out, out.write, out.failure(plan))
+	return c.flags.work(ctx, cluster, plan, approval.By, func(ctx context.Context, work *remedy.Work) error {
+		done, err := work.Apply(ctx, out.Step, approval, remedy.Options{Force: c.approval.force})
+		if err != nil {
+			return err
+		}
+		out.Change = &done
+		c.app.goOn = "step " + stepOf(plan, out.Step) + " is made: stella remedy verify " + plan.ID + " --watch says whether it holds"
+		agent, err := c.flags.agent.client(c.app)
+		var node remedy.Node // stays nil where there is no agent
+		if err == nil {
+			defer agent.Close()
+			node = agent
+		} else {
+			c.app.warn("the kernel's side is not read back: " + err.Error())
+		}
+		reading, err := work.Read(ctx, out.Step.N, &done, "", node, time.Duration(c.wait))
+		if err != nil {
+			return err
+		}
+		out.Reading = &reading
+		if c.policy {
+			return c.hold(ctx, work, agent, out, approval)
+		}
+		return c.app.showVerdict(c.format, out, out.write, out.failure(plan))
+	})
 }
 
 // hold stays to see whether the step holds, and takes it back if it does not.

@@ -16,7 +16,6 @@ import (
 	"stella/internal/kube"
 	"stella/internal/oom"
 	"stella/internal/remedy"
-	"stella/internal/scanner"
 )
 
 // remedyPlan is "stella remedy plan".
@@ -57,25 +56,43 @@ func (c *remedyPlan) run(cmd *cobra.Command, args []string) error {
 	if err := checkFormat(cmd, c.format, textFormats); err != nil {
 		return err
 	}
-	return c.flags.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
-		in, err := c.input(ctx, agent, args[0], time.Now())
+	ctx, name := cmd.Context(), args[0]
+	about := c.incident(ctx, name)
+	show := func(plan remedy.Plan) error {
+		return c.app.show(c.format, &plan, (&planText{&plan, args[0]}).write)
+	}
+	if about != nil {
+		if about.Source == incident.SourceWorker || about.Source == incident.SourceCommand {
+			return show(remedy.ForService(about, int64(c.limit), time.Now()))
+		}
+		name = subjectName(&about.Subject)
+	}
+	return c.flags.agent.ask(ctx, c.app, func(ctx context.Context, agent *client.Agent) error {
+		in, err := c.input(ctx, agent, name, about, time.Now())
 		if err != nil {
 			return err
 		}
-		plan := remedy.New(in)
-		return c.app.show(c.format, &plan, (&planText{&plan, args[0]}).write)
+		return show(remedy.New(in))
 	})
 }
 
-// input asks the agent why, and Kubernetes what there is to change.
-func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string, now time.Time) (remedy.Input, error) {
-	about, err := incidentNamed(ctx, agent, name)
-	if err != nil {
-		return remedy.Input{}, err
+// incident is the incident of that ID; nil is that the name is of something else.
+func (c *remedyPlan) incident(ctx context.Context, name string) (about *incident.Details) {
+	if !incidentID.MatchString(name) && !strings.HasPrefix(name, "job-") { // so the scanner calls its own
+		return nil
 	}
-	if about != nil {
-		name = subjectName(&about.Subject)
+	err := c.flags.incident(ctx, name, func(_ context.Context, _ keeper, d incident.Details) error {
+		about = &d
+		return nil
+	})
+	if about == nil && !errors.Is(err, client.ErrNoServer) {
+		c.app.note("%s is taken for something else: %v", name, err)
 	}
+	return about
+}
+
+// input asks the agent why, and Kubernetes what there is to change. about is nil where no incident was named.
+func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string, about *incident.Details, now time.Time) (remedy.Input, error) {
 	why := &explainCommand{app: c.app, since: c.since}
 	known, cgroups, err := why.input(ctx, agent, name, now)
 	if err != nil {
@@ -85,11 +102,10 @@ func (c *remedyPlan) input(ctx context.Context, agent *client.Agent, name string
 		return remedy.Input{}, err
 	}
 	in := remedy.Input{Report: explain.Explain(known), Kills: known.Kills, Limit: int64(c.limit), Now: now, Cgroup: cgroups[len(cgroups)-1]}
-	if about == nil {
-		about = c.going(ctx, agent, &known.Container, in.Cgroup)
-	}
 	if about != nil {
 		in.Incident = about.ID
+	} else {
+		in.Incident = c.going(ctx, agent, &known.Container, in.Cgroup)
 	}
 	if known.Container.Pod == "" {
 		// Where it is not known, the way back is another one.
@@ -127,21 +143,6 @@ func (c *remedyPlan) look(ctx context.Context, cluster *remedy.Cluster, known *e
 	return err
 }
 
-// incidentNamed is the incident of that ID; nil is that the name is of something else.
-func incidentNamed(ctx context.Context, agent *client.Agent, name string) (*incident.Incident, error) {
-	if len(name) != len(incident.NewID()) || !incident.ValidID(name) {
-		return nil, nil
-	}
-	d, err := agent.Incident(ctx, name)
-	if errors.Is(err, scanner.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &d.Incident, nil
-}
-
 // subjectName is how the subject of an incident is asked for.
 func subjectName(s *incident.Subject) string {
 	if s.Pod != "" {
@@ -150,12 +151,12 @@ func subjectName(s *incident.Subject) string {
 	return cmp.Or(s.Cgroup, s.Name)
 }
 
-// going is the incident that is going on with a container; nil is none. An agent that keeps no incidents has none.
-func (c *remedyPlan) going(ctx context.Context, agent *client.Agent, of *oom.Container, cgroup string) *incident.Incident {
+// going is the ID of the incident that is going on with a container; empty is none. An agent that keeps no incidents has none.
+func (c *remedyPlan) going(ctx context.Context, agent *client.Agent, of *oom.Container, cgroup string) string {
 	all, err := agent.Incidents(ctx, incident.Filter{State: incident.Going, Namespace: of.Namespace})
 	if err != nil {
 		c.app.warn("the plan is for no incident: " + err.Error())
-		return nil
+		return ""
 	}
 	for i := range all {
 		s := &all[i].Subject
@@ -165,8 +166,8 @@ func (c *remedyPlan) going(ctx context.Context, agent *client.Agent, of *oom.Con
 			same = s.Namespace == of.Namespace && (s.Container == "" || s.Container == of.Name) && (s.Pod == of.Pod || s.Workload != "" && s.Workload == of.Workload)
 		}
 		if same {
-			return &all[i]
+			return all[i].ID
 		}
 	}
-	return nil
+	return ""
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -69,23 +70,27 @@ func (c *remedyRollback) run(cmd *cobra.Command, args []string) error {
 			out.Back = &back
 			return c.app.show(c.format, out, out.write)
 		}
-		approval := c.approval.approval(ctx, cluster, plan.ID, step.N)
-		agent, away := c.flags.agent.client(c.app)
-		var node remedy.Node // stays nil where there is no agent
-		if away == nil {
-			defer agent.Close()
-			node = agent
-		}
-		work, err := c.flags.work(cluster, plan, approval.By, agent)
-		if err != nil {
-			return err
-		}
-		back, err := work.Rollback(ctx, step.N, &made.Change, approval, o)
+		return c.back(ctx, cluster, plan, made, out)
+	})
+}
+
+// back takes the step back, as was approved, and reads that back.
+func (c *remedyRollback) back(ctx context.Context, cluster *remedy.Cluster, plan *remedy.Plan, made *remedy.Made, out *applied) error {
+	approval := c.approval.approval(ctx, cluster, plan.ID, out.Step.N)
+	return c.flags.work(ctx, cluster, plan, approval.By, func(ctx context.Context, work *remedy.Work) error {
+		back, err := work.Rollback(ctx, out.Step.N, &made.Change, approval, remedy.Options{Force: c.approval.force})
 		if err != nil {
 			return err
 		}
 		out.Back = &back
-		reading, err := work.Read(ctx, step.N, &back, "", node, time.Duration(c.wait))
+		var node remedy.Node // stays nil where there is no agent
+		if agent, err := c.flags.agent.client(c.app); err == nil {
+			defer agent.Close()
+			node = agent
+		} else {
+			c.app.warn("the kernel's side is not read back: " + err.Error())
+		}
+		reading, err := work.Read(ctx, out.Step.N, &back, "", node, time.Duration(c.wait))
 		if err != nil {
 			return err
 		}

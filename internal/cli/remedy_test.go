@@ -45,7 +45,7 @@ func TestRemedyPlan(t *testing.T) {
 // What is wrong is said before anybody is asked.
 func TestRemedyUsage(t *testing.T) {
 	dir := t.TempDir()
-	p := remedy.ForWorker(remedy.Input{Now: time.Now()}, "", 512<<20)
+	p := remedy.ForService(&incident.Details{Incident: incident.Incident{Limit: incident.Limit{Bytes: 512 << 20}}}, 0, time.Now())
 	text, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +88,18 @@ func TestRemedyUsage(t *testing.T) {
 		got := runWith(t.Context(), t, env, append([]string{"remedy"}, strings.Fields(c.args)...)...)
 		if got.code != c.code || !strings.Contains(got.stderr, c.want) || got.stdout != "" {
 			t.Errorf("%s: exit %d, %q, %q; want exit %d and %q", c.args, got.code, got.stderr, got.stdout, c.code, c.want)
+		}
+	}
+}
+
+// What the scanner's workers need is a setting of the service, which keeps the incident.
+func TestRemedyPlanOfAService(t *testing.T) {
+	d := incident.Details{Incident: incident.Incident{ID: "job-7", Source: incident.SourceWorker, Subject: incident.Subject{Name: "debian:12 (job 7)"}, Limit: incident.Limit{Bytes: 64 << 20}}}
+	f := newFakeService(t, map[string]any{"GET /v1/incidents/job-7": d})
+	got := runWith(t.Context(), t, map[string]string{"STELLA_SERVER": f.address}, "remedy", "plan", "job-7")
+	for _, want := range []string{"For:        debian:12 (job 7)\n", "Incident:   job-7\n", "    $ stella scanner config set worker.memory_limit 96Mi\n", "Kind: scanner, by a person\n"} {
+		if got.code != ExitOK || !strings.Contains(got.stdout, want) {
+			t.Errorf("exit %d, %s: it does not say %q:\n%s", got.code, got.stderr, want, got.stdout)
 		}
 	}
 }

@@ -93,27 +93,28 @@ func (c *remedyVerify) run(cmd *cobra.Command, args []string) error {
 	}
 	return c.flags.agent.ask(cmd.Context(), c.app, func(ctx context.Context, agent *client.Agent) error {
 		return c.flags.withCluster(func(cluster *remedy.Cluster) error {
-			work, err := c.flags.work(cluster, plan, localUser(), agent)
-			if err != nil {
-				return err
-			}
-			j := &judge{app: c.app, work: work, agent: agent, criteria: c.verify.criteria()}
-			if c.watch {
-				err = j.watch(ctx, made)
-			} else {
-				err = j.once(ctx, made)
-			}
-			if err != nil {
-				return err
-			}
-			step, err := plan.Step(made.Step)
-			if err != nil {
-				return err
-			}
-			out := &applied{Plan: plan.ID, Step: step, Change: &made.Change, Reading: made.Reading, Verdict: made.Verdict, Back: made.Back}
-			return c.app.showVerdict(c.format, out, out.write, out.failure(plan))
+			return c.flags.work(ctx, cluster, plan, localUser(), func(ctx context.Context, work *remedy.Work) error {
+				return c.judge(ctx, &judge{app: c.app, work: work, agent: agent, criteria: c.verify.criteria()}, made)
+			})
 		})
 	})
+}
+
+// judge says whether the step held.
+func (c *remedyVerify) judge(ctx context.Context, j *judge, made *remedy.Made) error {
+	plan, look := j.work.Plan, j.once
+	if c.watch {
+		look = j.watch
+	}
+	if err := look(ctx, made); err != nil {
+		return err
+	}
+	step, err := plan.Step(made.Step)
+	if err != nil {
+		return err
+	}
+	out := &applied{Plan: plan.ID, Step: step, Change: &made.Change, Reading: made.Reading, Verdict: made.Verdict, Back: made.Back}
+	return c.app.showVerdict(c.format, out, out.write, out.failure(plan))
 }
 
 // recall finds a plan and what became of a step in the audit log; 0 is the step that was made last.

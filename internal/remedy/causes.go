@@ -6,9 +6,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-
-	"stella/internal/explain"
-	"stella/internal/oom"
 )
 
 const (
@@ -233,29 +230,4 @@ func (p *planner) fewerChildren() {
 		s.Commands = []string{command("stella", "oom", "show", id)}
 	}
 	p.add(s)
-}
-
-// ForWorker plans for a worker of the scanner service that was killed at a limit in bytes, in a pool; "" is the default one.
-func ForWorker(in Input, pool string, limit int64) Plan {
-	p := &planner{Input: in}
-	p.plan = Plan{Made: in.Now.UTC(), Incident: in.Incident, Cause: explain.LimitTooLow, Limit: limit, Steps: []Step{},
-		Subject: subject(&oom.Container{Name: "worker"}, in.Cgroup), Summary: "A scan needs more memory than its worker may use."}
-	p.finding = explain.Finding{Cause: p.plan.Cause, Summary: p.plan.Summary}
-	more := int64(gain * float64(limit))
-	if p.Limit > 0 {
-		more = p.Limit
-	}
-	s := Step{
-		Kind: Scanner, What: fmt.Sprintf("Give workers %s in place of %s.", quantity(more), quantity(limit)),
-		Risk:     Risk{Medium, "Fewer workers fit into the same memory; each is restarted when its scan ends."},
-		Commands: []string{command("stella", "scanner", "config", "set", "worker.memory_limit", quantity(more))},
-		Undo:     command("stella", "scanner", "config", "set", "worker.memory_limit", quantity(limit)),
-	}
-	if pool != "" && pool != "default" {
-		s.Commands = []string{command("stella", "scanner", "workers", "add", "--pool", pool, "--memory", quantity(more))}
-		s.Undo = command("stella", "scanner", "workers", "add", "--pool", pool, "--memory", quantity(limit))
-	}
-	p.add(s)
-	p.plan.seal()
-	return p.plan
 }

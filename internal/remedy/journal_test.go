@@ -13,8 +13,8 @@ import (
 	"stella/internal/incident"
 )
 
-// told are the events of a step that was approved, made, read back, judged and taken back.
-func told(p *Plan, at time.Time) []incident.Event {
+// events are the events of a step that was approved, made, read back, judged and taken back.
+func events(p *Plan, at time.Time) []incident.Event {
 	done := &Change{Target: *p.Steps[0].Target, Edits: p.Steps[0].Edits, Want: p.Steps[0].Want, Time: at}
 	return []incident.Event{
 		p.event(incident.Planned, "ann", "plan", at, Note{Whole: p}),
@@ -40,7 +40,7 @@ func TestJournal(t *testing.T) {
 		p := New(in)
 		plans = append(plans, p)
 		wait.Go(func() {
-			for _, e := range told(&p, now) {
+			for _, e := range events(&p, now) {
 				if err := e.Check(now); err != nil {
 					t.Error(err)
 				}
@@ -57,7 +57,7 @@ func TestJournal(t *testing.T) {
 	}
 	fmt.Fprintf(f, `{"incident":"x","data":{"plan":"%s","ste`, plans[0].ID)
 	f.Close()
-	if err := j.Append(t.Context(), told(&plans[0], now.Add(time.Hour))[2:3]); err != nil {
+	if err := j.Append(t.Context(), events(&plans[0], now.Add(time.Hour))[2:3]); err != nil {
 		t.Fatal(err)
 	}
 	for i, p := range plans {
@@ -88,9 +88,9 @@ func TestJournal(t *testing.T) {
 // What is read of one step is not of another that was made after it.
 func TestRecallKeepsStepsApart(t *testing.T) {
 	p := New(about(t, explain.LimitTooLow))
-	events := told(&p, now)
+	all := events(&p, now)
 	other := p.event(incident.Remedied, "ann", "done", now, Note{Step: 2, Change: &Change{Target: *p.Steps[1].Target}})
-	h, err := Recall([]incident.Event{events[0], events[1], events[2], other, events[3], events[4]}, p.ID)
+	h, err := Recall([]incident.Event{all[0], all[1], all[2], other, all[3], all[4]}, p.ID)
 	if err != nil || len(h.Made) != 2 || h.Made[0].Reading == nil || h.Made[0].Verdict == nil || h.Made[1].Reading != nil || h.Made[1].Verdict != nil {
 		t.Errorf("%+v, %v", h, err)
 	}
@@ -106,7 +106,7 @@ func TestJournalIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := New(about(t, explain.LimitTooLow))
-	if err := j.Append(t.Context(), told(&p, now)); err == nil || !strings.Contains(err.Error(), "move it") {
+	if err := j.Append(t.Context(), events(&p, now)); err == nil || !strings.Contains(err.Error(), "move it") {
 		t.Error(err)
 	}
 }
@@ -115,7 +115,7 @@ func TestJournalIsBounded(t *testing.T) {
 func FuzzRecall(f *testing.F) {
 	p := New(about(f, explain.LimitTooLow))
 	j := Journal{filepath.Join(f.TempDir(), "seed")}
-	if err := j.Append(f.Context(), told(&p, now)); err != nil {
+	if err := j.Append(f.Context(), events(&p, now)); err != nil {
 		f.Fatal(err)
 	}
 	seed, err := os.ReadFile(j.Path)

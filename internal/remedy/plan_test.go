@@ -229,16 +229,27 @@ func TestPlanWithoutAnOwner(t *testing.T) {
 	}
 }
 
-func TestPlanForAWorker(t *testing.T) {
+// The limits of the product's own services are settings: a person sets them.
+func TestPlanForAService(t *testing.T) {
 	for pool, want := range map[string]string{
-		"":      "stella scanner config set worker.memory_limit 768Mi",
-		"large": "stella scanner workers add --pool large --memory 768Mi",
+		"default": "stella scanner config set worker.memory_limit 768Mi",
+		"large":   "stella scanner workers add --pool large --memory 768Mi",
 	} {
-		p := ForWorker(Input{Now: now}, pool, 512<<20)
-		if len(p.Steps) != 1 || p.Steps[0].Commands[0] != want || !strings.Contains(p.Steps[0].Undo, "512Mi") {
+		d := incident.Details{Incident: incident.Incident{ID: "job-7", Source: incident.SourceWorker, Limit: incident.Limit{Bytes: 512 << 20}}}
+		d.Timeline = []incident.Event{{Kind: incident.Killed, Text: "It was so.", Data: encode(map[string]string{"pool": pool})}}
+		p := ForService(&d, 0, now)
+		if len(p.Steps) != 1 || p.Steps[0].Commands[0] != want || !strings.Contains(p.Steps[0].Undo, "512Mi") || p.Steps[0].Why != "It was so." {
 			t.Errorf("%q: %+v", pool, p)
 		}
 		whole(t, &p)
+		d.Source = incident.SourceCommand
+		if p = ForService(&d, 2<<30, now); len(p.Steps) != 1 || !strings.Contains(p.Steps[0].What, "--memory 2Gi") {
+			t.Errorf("a command: %+v", p)
+		}
+		d.Limit.Bytes = 0
+		if p = ForService(&d, 0, now); len(p.Steps) != 0 || len(p.Notes) != 1 {
+			t.Errorf("no limit: %+v", p)
+		}
 	}
 }
 
