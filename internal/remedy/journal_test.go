@@ -1,6 +1,8 @@
 package remedy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -134,4 +136,58 @@ func FuzzRecall(f *testing.F) {
 			t.Errorf("%+v", h)
 		}
 	})
+}
+
+// kept are events that were recorded.
+type kept []incident.Event
+
+func (k *kept) Append(_ context.Context, events []incident.Event) error {
+	*k = append(*k, events...)
+	return nil
+}
+
+// broken records nothing.
+type broken struct{}
+
+func (broken) Append(context.Context, []incident.Event) error { return errors.New("away") }
+
+// A verdict ends an incident only where it is known, and of what cures.
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		cause   explain.Cause
+		outcome Outcome
+		want    incident.Kind
+	}{
+		{explain.LimitTooLow, Held, incident.Verified},
+		{explain.LimitTooLow, DidNotHold, incident.Failed},
+		{explain.LimitTooLow, CannotTell, ""},
+		{explain.Leak, Held, incident.Noted},
+		{explain.Leak, DidNotHold, incident.Failed},
+	} {
+		var got kept
+		p := New(about(t, c.cause))
+		w := Work{Plan: &p, Record: &got, Actor: "ann", Now: func() time.Time { return now }}
+		err := w.Judge(t.Context(), 1, &Verdict{Outcome: c.outcome})
+		if err != nil || c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || got[0].Kind != c.want) {
+			t.Errorf("%s %s: %+v, %v", c.cause, c.outcome, got, err)
+		}
+	}
+}
+
+// What the incident does not take is not approved. What is done already is in the audit log, and said.
+func TestRecords(t *testing.T) {
+	p := New(about(t, explain.LimitTooLow))
+	all := events(&p, now)
+	var log kept
+	missed := 0
+	r := Records{Log: &log, Timeline: broken{}, Missed: func(error) { missed++ }}
+	if err := r.Append(t.Context(), all[:2]); err == nil || missed != 0 {
+		t.Errorf("an approval was recorded: %v", err)
+	}
+	if err := r.Append(t.Context(), all[2:3]); err != nil || missed != 1 || len(log) != 3 {
+		t.Errorf("%v, missed %d, %d in the log", err, missed, len(log))
+	}
+	if err := (Records{Log: broken{}, Timeline: &log}).Append(t.Context(), all[2:3]); err == nil || len(log) != 3 {
+		t.Errorf("without the audit log: %v", err)
+	}
 }

@@ -174,14 +174,20 @@ func (w *Work) Read(ctx context.Context, step int, done *Change, known State, no
 	return r, w.tell(context.WithoutCancel(ctx), w.Plan.event(incident.ReadBack, w.Actor, text, r.Time, Note{Step: step, Reading: &r}))
 }
 
-// Judge records a verdict. One that cannot be told is not the end of anything, and is not recorded.
+// Judge records a verdict. One that cannot be told is not the end of anything, and is not recorded; a stop-gap that held is not, either, and is recorded as a note.
 func (w *Work) Judge(ctx context.Context, step int, v *Verdict) error {
+	s, err := w.Plan.Step(step)
+	if err != nil {
+		return err
+	}
 	kind, text := incident.Verified, "It held."
-	switch v.Outcome {
-	case CannotTell:
+	switch {
+	case v.Outcome == CannotTell:
 		return nil
-	case DidNotHold:
+	case v.Outcome == DidNotHold:
 		kind, text = incident.Failed, "It did not hold."
+	case s.Stopgap:
+		kind, text = incident.Noted, "The stop-gap held so far; what it is for is still to be cured."
 	}
 	for _, c := range v.Checks {
 		text += " " + c.Text
