@@ -26,7 +26,7 @@ func TestNode(t *testing.T) {
 		return len(all) == 1 && all[0].Kills == 3 && all[0].Cause != ""
 	})
 	first := r.incidents()[0]
-	if first.State != incident.Open || first.Limit != (incident.Limit{Scope: "container", Bytes: limit}) || first.Subject.Name != id[:13] || first.Peak < limit/2 {
+	if first.State != incident.Open || first.Limit != (incident.Limit{Scope: "container", Bytes: limit}) || first.Subject.Name != r.id[:13] || first.Peak < limit/2 {
 		t.Errorf("%+v", first)
 	}
 

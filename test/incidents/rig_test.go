@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"os"
@@ -25,8 +27,6 @@ import (
 
 const (
 	limit = 32 << 20
-	// id is the container's, as it is in the path of its cgroup.
-	id = "5f0c1d2e3a4b5f0c1d2e3a4b5f0c1d2e3a4b5f0c1d2e3a4b5f0c1d2e3a4b5f0c"
 	// patience bounds each wait for what comes within seconds.
 	patience = time.Minute
 )
@@ -35,6 +35,7 @@ const (
 type rig struct {
 	*testing.T
 	dir    string
+	id     string // of the container, as it is in the path of its cgroup
 	agent  *exec.Cmd
 	args   []string // more of the agent's
 	asks   *client.Agent
@@ -47,7 +48,8 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	testkit.Need(t, testkit.Root, testkit.MemoryCgroup)
-	r := &rig{T: t, dir: t.TempDir()}
+	t.Parallel() // most of the time something is waited for
+	r := &rig{T: t, dir: t.TempDir(), id: newID()}
 	var err error
 	if r.asks, err = client.NewAgent(client.Options{Address: r.address(), UserAgent: "test"}); err != nil {
 		t.Fatal(err)
@@ -55,6 +57,12 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(r.asks.Close)
 	r.contain()
 	return r
+}
+
+func newID() string {
+	var id [32]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	return hex.EncodeToString(id[:])
 }
 
 func (r *rig) address() string { return "unix://" + filepath.Join(r.dir, "s") }
@@ -75,7 +83,7 @@ func (r *rig) contain() {
 	if err != nil {
 		r.Fatal(err)
 	}
-	dir := filepath.Join(g.Dir(), "docker-"+id+".scope")
+	dir := filepath.Join(g.Dir(), "docker-"+r.id+".scope")
 	files := map[int]string{1: "memory.limit_in_bytes", 2: "memory.max"}
 	if h.Version == 2 {
 		r.write(filepath.Join(g.Dir(), "cgroup.subtree_control"), "+memory")
