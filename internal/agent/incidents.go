@@ -1,14 +1,17 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"stella/internal/agent/incidents"
 	"stella/internal/client"
 	"stella/internal/explain"
+	"stella/internal/incident"
 	"stella/internal/incident/spool"
 	"stella/internal/oom"
 	"stella/internal/oom/owner"
@@ -19,15 +22,18 @@ const maxExplained = 200
 
 // openIncidents opens the incidents of the node. Where they cannot be kept, the agent goes on without, and says why to whoever asks.
 func (n *node) openIncidents() error {
-	var err error
-	if n.outgoing, err = openSpool(n.o); err != nil {
+	stellad, err := openStellad(n.o)
+	if err != nil {
 		return err
 	}
 	o := incidents.Options{
 		Dir: filepath.Join(n.o.StateDir, "incidents"), Node: n.o.Node, Ledger: n.ledger, Explain: n.explain, Usage: n.Usage, CommandsTold: n.o.CommandsTold, Log: n.log,
 	}
-	if n.outgoing != nil {
-		o.Send = n.outgoing.Add
+	if stellad != nil {
+		if n.outgoing, err = spool.Open(filepath.Join(n.o.StateDir, "outgoing"), spool.Options{Send: stellad.SendEvents, Log: n.log}); err != nil {
+			return err
+		}
+		o.Send, o.Elsewhere = n.outgoing.Add, elsewhere{stellad}.ended
 	}
 	if n.incidents, n.noIncidents = incidents.Open(o); n.noIncidents != nil {
 		n.log.Error("this agent keeps no incidents; the ledger has the kills", "why", n.noIncidents)
@@ -73,8 +79,8 @@ func (n *node) incidentsStatus() (s oom.IncidentsStatus) {
 	return s
 }
 
-// openSpool opens what keeps events until a stellad has them; nil where there is none to tell.
-func openSpool(o Options) (*spool.Spool, error) {
+// openStellad makes a client of the stellad that is told of incidents; nil where there is none.
+func openStellad(o Options) (*client.Client, error) {
 	if o.IncidentsTo == "" {
 		return nil, nil
 	}
@@ -82,5 +88,31 @@ func openSpool(o Options) (*spool.Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--incidents-to: %w", err)
 	}
-	return spool.Open(filepath.Join(o.StateDir, "outgoing"), spool.Options{Send: c.SendEvents, Log: o.Log})
+	return c, nil
+}
+
+// elsewhere is the stellad that is told of incidents.
+type elsewhere struct{ *client.Client }
+
+// ended are the events that people told there of incidents that ended: of those with something new since a time that are meant.
+func (e elsewhere) ended(ctx context.Context, since time.Time, mine func(id string) bool) (events []incident.Event, err error) {
+	all, err := e.Incidents(ctx, incident.Filter{State: incident.AllEnded, Since: since})
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if !mine(all[i].ID) {
+			continue
+		}
+		d, err := e.Incident(ctx, all[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		for _, event := range d.Timeline {
+			if slices.Contains(told, event.Kind) {
+				events = append(events, event)
+			}
+		}
+	}
+	return events, nil
 }

@@ -14,7 +14,7 @@
 //
 //   - Kills that were told together are not corrected.
 //   - Samples are in memory: kills of before a restart of the agent are explained by what was sampled since.
-//   - With a stellad, an incident that a person closes there has not ended here, and further kills join it.
+//   - With a stellad, an incident that a person closes there ends here half a minute later: kills until then still join it.
 package incidents
 
 import (
@@ -39,6 +39,8 @@ const (
 	tick = time.Second
 	// changesEvery is between two looks at limits and images.
 	changesEvery = 30 * time.Second
+	// learnEvery is between two questions what ended elsewhere, and learnAgain by how much more than the time since is asked for: clocks differ.
+	learnEvery, learnAgain = 30 * time.Second, time.Hour
 	// maxCursor bounds the file with the position, in bytes.
 	maxCursor = 256
 )
@@ -63,6 +65,8 @@ type Options struct {
 	Usage func() []oom.Usage
 	// Send keeps events to be sent elsewhere; nil sends nothing. It may wait for the disk.
 	Send func(...incident.Event) error
+	// Elsewhere are the events of incidents that ended where events are sent to, of those with something new since a time; nil is nowhere.
+	Elsewhere func(ctx context.Context, since time.Time, mine func(id string) bool) ([]incident.Event, error)
 	// CommandsTold says that rdev-api tells of kills of its commands itself.
 	CommandsTold bool
 	Log          *slog.Logger
@@ -83,7 +87,7 @@ type Incidents struct {
 	outbox []incident.Event // made, and not kept yet
 	next   string           // the position when they are
 	saved  string           // the position that is on disk
-	looked time.Time // for changes
+	looked time.Time        // for changes
 }
 
 // Open reads the incidents that there are.
@@ -128,6 +132,9 @@ func (n *Incidents) Run(ctx context.Context) error {
 	at := n.saved
 	var telling sync.WaitGroup
 	telling.Go(func() { n.tell(ctx) })
+	if n.o.Elsewhere != nil {
+		telling.Go(func() { n.learn(ctx) })
+	}
 	defer telling.Wait()
 	for ctx.Err() == nil {
 		at = n.follow(ctx, at)
@@ -319,6 +326,49 @@ func (n *Incidents) change(now time.Time) {
 	n.outbox = n.opener.changes(all, now)
 	n.mu.Unlock()
 	n.step(now)
+}
+
+// learn keeps what people told elsewhere of incidents that have not ended here, until ctx ends.
+func (n *Incidents) learn(ctx context.Context) {
+	ticker := time.NewTicker(learnEvery)
+	defer ticker.Stop()
+	since := time.Time{} // as long as this agent was away, too
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			err := n.learnSince(ctx, since)
+			if err == nil {
+				since = now.Add(-learnAgain)
+			} else if !failed && ctx.Err() == nil {
+				n.o.Log.Warn("whether incidents were ended elsewhere is not known; further kills join them", "why", err)
+			}
+			failed = err != nil
+		}
+	}
+}
+
+// learnSince asks once, if any incident has not ended here.
+func (n *Incidents) learnSince(ctx context.Context, since time.Time) error {
+	if len(n.store.List(incident.Filter{State: incident.Going, Limit: 1})) == 0 {
+		return nil
+	}
+	mine := func(id string) bool {
+		in, ok := n.store.Incident(id)
+		return ok && !in.State.Ended()
+	}
+	events, err := n.o.Elsewhere(ctx, since, mine)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if _, err := n.store.Append(e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // List are the incidents that a filter chooses, the newest first.

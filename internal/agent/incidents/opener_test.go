@@ -1,7 +1,9 @@
 package incidents
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -198,6 +200,33 @@ func eventIDs(events []incident.Event) map[string]bool {
 		ids[e.ID] = true
 	}
 	return ids
+}
+
+// What people ended elsewhere has ended here, and is not sent back.
+func TestEndedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	w.tell(w.kill(1), false)
+	w.pass(5 * time.Second)
+	d, sent := w.one(), len(w.sent)
+	var asked []bool
+	w.o.Elsewhere = func(_ context.Context, _ time.Time, mine func(string) bool) ([]incident.Event, error) {
+		asked = append(asked, mine(d.ID), mine("other"))
+		return []incident.Event{{Incident: d.ID, ID: "end", Time: w.now, Kind: incident.Ended, Actor: "key ops", Text: "fixed"}}, nil
+	}
+	if err := errors.Join(w.learnSince(t.Context(), time.Time{}), w.learnSince(t.Context(), time.Time{})); err != nil || fmt.Sprint(asked) != "[true false]" || w.one().State != incident.Closed || len(w.sent) != sent {
+		t.Errorf("asked %v: %+v", asked, w.one().Incident)
+	}
+	w.tell(w.kill(2), false)
+	w.pass(5 * time.Second)
+	if all := w.List(incident.Filter{}); len(all) != 2 {
+		t.Errorf("%+v", all)
+	}
+	w.o.Elsewhere = func(context.Context, time.Time, func(string) bool) ([]incident.Event, error) { return nil, errFull }
+	w.tell(w.kill(3), false)
+	w.pass(5 * time.Second)
+	if err := w.learnSince(t.Context(), time.Time{}); !errors.Is(err, errFull) {
+		t.Errorf("nothing was learned: %v", err)
+	}
 }
 
 func TestWhoseKillsBelongTogether(t *testing.T) {
