@@ -57,6 +57,7 @@ func (n *node) explain(k oom.Kill, since, now time.Time) (explain.Report, []oom.
 			break
 		}
 	}
+	in.AddGauges(n.Gauges(cgroup))
 	for _, other := range n.ledger.Kills(oom.Filter{Since: since, Cgroup: cgroup, Limit: maxExplained}) {
 		if other.ID != k.ID {
 			in.Kills = append(in.Kills, other)

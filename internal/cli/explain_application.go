@@ -20,9 +20,14 @@ var errNoHeap = errors.New("the agent has no heap profile of it for --flame: it 
 
 // askApplication adds what the application told about itself in the cgroups of its lives, and draws its heap. To explain, it can be done without: what cannot be had is
 // a warning.
-func (c *explainCommand) askApplication(ctx context.Context, agent *client.Agent, cgroups []string, in *explain.Input) (err error) {
-	if in.Gauges, err = gaugesOf(ctx, agent, cgroups); err != nil {
-		c.app.warn("what the application counts is not looked at: " + err.Error())
+func (c *explainCommand) askApplication(ctx context.Context, agent *client.Agent, cgroups []string, in *explain.Input) error {
+	for _, cgroup := range cgroups {
+		gauges, err := agent.Gauges(ctx, cgroup)
+		if err != nil {
+			c.app.warn("what the application counts is not looked at: " + err.Error())
+			break
+		}
+		in.AddGauges(gauges)
 	}
 	before, after, err := c.profiles(ctx, agent, cgroups, in)
 	switch {
@@ -40,28 +45,6 @@ func (c *explainCommand) askApplication(ctx context.Context, agent *client.Agent
 		return errNoHeap
 	}
 	return writeFile(c.flame, func(w io.Writer) error { return heap.Flame(w, before, after) })
-}
-
-// gaugesOf are the gauges of an application over all of its lives.
-func gaugesOf(ctx context.Context, agent *client.Agent, cgroups []string) ([]explain.Gauge, error) {
-	var all []explain.Gauge
-	for _, cgroup := range cgroups {
-		gauges, err := agent.Gauges(ctx, cgroup)
-		if err != nil {
-			return nil, err
-		}
-		for _, g := range gauges {
-			at := slices.IndexFunc(all, func(known explain.Gauge) bool { return known.Name == g.Name })
-			if at < 0 {
-				at = len(all)
-				all = append(all, explain.Gauge{Name: g.Name})
-			}
-			for _, p := range g.Points {
-				all[at].Points = append(all[at].Points, explain.Point(p))
-			}
-		}
-	}
-	return all, nil
 }
 
 // growthOf is how the heap grew, for a report.

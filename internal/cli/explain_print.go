@@ -63,14 +63,19 @@ func (e *explanation) full() string {
 	}
 	latest := "perhaps never"
 	if !f.Latest.IsZero() {
-		latest = spanText(f.Latest.Sub(e.now))
+		latest = e.ahead(f.Latest)
 	}
-	text := fmt.Sprintf("in %s (%s to %s): it grows by %s an hour towards %s", spanText(f.At.Sub(e.now)), spanText(f.Earliest.Sub(e.now)), latest,
+	text := fmt.Sprintf("in %s (%s to %s): it grows by %s an hour towards %s", e.ahead(f.At), e.ahead(f.Earliest), latest,
 		bytesize.Text(f.PerHour), bytesize.Text(f.Limit))
 	if f.Lives > 0 {
 		text += fmt.Sprintf(", as it did %s before, until it was killed", countOf(int64(f.Lives), "time"))
 	}
 	return text
+}
+
+// ahead is how long it is until a time; one that is over is now.
+func (e *explanation) ahead(t time.Time) string {
+	return spanText(max(t.Sub(e.now), 0).Round(time.Second))
 }
 
 // grown is how the heap grew, and where what grew was allocated.

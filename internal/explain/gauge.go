@@ -3,6 +3,8 @@ package explain
 import (
 	"math"
 	"slices"
+
+	"stella/internal/oom"
 )
 
 const (
@@ -19,6 +21,20 @@ const (
 	// gaugeVaries is the least spread of a gauge, in its mean.
 	gaugeVaries = 0.05
 )
+
+// AddGauges adds what an agent read of an application. Of a gauge that is there already, from before a restart, it adds the points.
+func (in *Input) AddGauges(read []oom.Gauge) {
+	for _, g := range read {
+		at := slices.IndexFunc(in.Gauges, func(known Gauge) bool { return known.Name == g.Name })
+		if at < 0 {
+			at = len(in.Gauges)
+			in.Gauges = append(in.Gauges, Gauge{Name: g.Name})
+		}
+		for _, p := range g.Points {
+			in.Gauges[at].Points = append(in.Gauges[at].Points, Point(p))
+		}
+	}
+}
 
 // fitted is how memory follows a gauge within lives: ordinary least squares over windows, each life with a level of its own.
 type fitted struct {
