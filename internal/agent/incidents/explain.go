@@ -117,7 +117,7 @@ func sampleOf(s *oom.Sample) incident.Sample {
 }
 
 // changes tells what changed of the subjects of incidents that have not ended: their limit, and the image of their pods.
-func (o *opener) changes(all []oom.Usage, now time.Time) (events []incident.Event) {
+func (o *opener) changes(all []oom.Usage) (events []incident.Event) {
 	for i := range all {
 		u := &all[i]
 		if !u.Gone.IsZero() {

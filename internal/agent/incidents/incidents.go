@@ -323,7 +323,7 @@ func (n *Incidents) change(now time.Time) {
 	}
 	all := n.o.Usage()
 	n.mu.Lock()
-	n.outbox = n.opener.changes(all, now)
+	n.outbox = n.opener.changes(all)
 	n.mu.Unlock()
 	n.step(now)
 }

@@ -118,10 +118,10 @@ func (p *PostMortem) status() string { return cmp.Or(states[p.State], text(strin
 
 func (p *PostMortem) summary() string {
 	var b strings.Builder
-	switch {
-	case p.Kills == 0:
+	switch p.Kills {
+	case 0:
 		fmt.Fprintf(&b, "No process of %s is known to have been killed for want of memory.", text(p.name()))
-	case p.Kills == 1:
+	case 1:
 		fmt.Fprintf(&b, "The kernel killed a process of %s for want of memory on %s (%s).", text(p.name()), moment(p.First), links(p.killEvents()))
 	default:
 		fmt.Fprintf(&b, "The kernel killed %d processes of %s for want of memory between %s and %s (%s).", p.Kills, text(p.name()), moment(p.First), moment(p.Last), links(p.killEvents()))
