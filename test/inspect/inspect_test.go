@@ -22,7 +22,6 @@ import (
 	"stella/internal/cgroup"
 	"stella/internal/client"
 	"stella/internal/explain"
-	"stella/internal/incident"
 	"stella/internal/oom"
 	"stella/internal/oom/tree"
 	"stella/internal/testkit"
@@ -81,7 +80,6 @@ func TestLeakingConnections(t *testing.T) {
 		t.Errorf("the kill is %+v", kill)
 	}
 	s.explained(kill.ID)
-	s.until("the agent's own incident has the same cause", func() bool { return s.incident() == string(explain.Gauged) })
 	if got := s.heaps(); len(got) != 3 || !got["baseline"] || !got["80%"] {
 		t.Errorf("the profiles are %v", got)
 	}
@@ -273,21 +271,6 @@ func (s *scene) killed() (found oom.Kill) {
 		s.Fatal("the kill is not told")
 	}
 	return found
-}
-
-// incident is the cause that the agent's incident of the kill has.
-func (s *scene) incident() string {
-	s.Helper()
-	all, err := s.agent.Incidents(s.Context(), incident.Filter{})
-	if err != nil {
-		s.Fatal(err)
-	}
-	for _, in := range all {
-		if in.Subject.Cgroup == s.cgroup {
-			return in.Cause
-		}
-	}
-	return ""
 }
 
 // stella runs the command line.
