@@ -184,8 +184,11 @@ func (r *remedies) children(t *testing.T) {
 	var report explain.Report
 	cluster.Eventually(t, settle, func(ctx context.Context) error {
 		kills, err := r.agent.Kills(ctx, oom.Filter{Namespace: ns})
-		if err != nil || len(kills) < 12 {
-			return fmt.Errorf("the agent tells of %d kills, %v", len(kills), err)
+		if err != nil {
+			return err
+		}
+		if len(kills) < 12 {
+			return fmt.Errorf("the agent tells of %d kills", len(kills))
 		}
 		if err := json.Unmarshal([]byte(r.stella(t, exitOK, "", "explain", name, "-o", "json")), &report); err != nil {
 			return err
