@@ -154,7 +154,12 @@ func (q *Queue) settle(ctx context.Context, tx *store.Tx, r *row, d scanner.Deci
 	e := incident.Event{Incident: id, Time: fromMicros(r.ended), Actor: q.actor()}
 	switch {
 	case r.Status == scanner.StatusSucceeded:
-		e.Kind, e.Text = incident.Verified, fmt.Sprintf("attempt %d succeeded in pool %s", attempt, r.Pool)
+		var limit int64 // in which it held
+		if _, err := tx.Get(ctx, `SELECT memory_limit FROM attempts WHERE job = $1 AND number = $2`, []any{r.ID, attempt}, &limit); err != nil {
+			return err
+		}
+		e.Kind, e.Limit = incident.Verified, &incident.Limit{Scope: "cgroup", Bytes: limit}
+		e.Text = fmt.Sprintf("attempt %d succeeded in pool %s", attempt, r.Pool)
 	case r.Status == scanner.StatusCancelled:
 		e.Kind, e.Actor, e.Text = incident.Ended, clip(cmp.Or(r.cancelled, e.Actor), maxName), "the job was cancelled"
 	case d.Quarantine:

@@ -125,6 +125,9 @@ func TestIncidentOfAJob(t *testing.T) {
 		state("job-1-4", incident.Open, 1)
 		finish(t, q, success(claim(t, q, "large", "w"), inventory(1, 10)))
 		state("job-1-4", incident.Held, 1)
+		if d, err := b.Get(t.Context(), "job-1-4"); err != nil || d.Limit.Bytes != 1<<30 {
+			t.Errorf("%+v, %v; want the limit in which it held", d.Limit, err)
+		}
 		d, err := q.Details(t.Context(), 1)
 		if err != nil || len(d.Incidents) != 4 || d.Incidents[0].ID != "job-1" || d.Incidents[3].ID != "job-1-4" {
 			t.Errorf("%+v, %v", d.Incidents, err)
