@@ -5,8 +5,9 @@
 // told when their witnesses had their time, some seconds after they happened; of one that is known otherwise after that, a correction is told. A burst is explained when it
 // is over. Beyond [incident.MaxKills] the kills of a minute are told together.
 //
-// The position is the version in the ledger up to which everything was told. It is written after the events are on disk, and after a start everything behind it is told again; events
-// have IDs that follow from the node, the boot and the kill, so what was told before is known. So nothing is lost or doubled by a kill -9.
+// The position is the version in the ledger up to which everything was told. It is written after the events are on disk for good, some seconds later, and after a start everything behind it
+// is told again; events have IDs that follow from the node, the boot and the kill, so what was told before is known. So nothing is lost or doubled by a kill -9, nor by a loss of power as far as
+// the ledger still has it.
 //
 // Kills of stellad's workers are left to stellad, whose own incidents they are; those of rdev-api's commands are, where it says so, rdev-api's.
 //
@@ -41,6 +42,10 @@ const (
 	changesEvery = 30 * time.Second
 	// learnEvery is between two questions what ended elsewhere, and learnAgain by how much more than the time since is asked for: clocks differ.
 	learnEvery, learnAgain = 30 * time.Second, time.Hour
+	// syncEvery is between two waits for the disk. Each file that is synced makes the file system write its journal, for which the ledger may have to wait.
+	syncEvery = 10 * time.Second
+	// recallTime is of how long before the position was written kills are known one by one: longer than they can be corrected.
+	recallTime = 30 * time.Minute
 	// maxCursor bounds the file with the position, in bytes.
 	maxCursor = 256
 )
@@ -87,6 +92,7 @@ type Incidents struct {
 	outbox []incident.Event // made, and not kept yet
 	next   string           // the position when they are
 	saved  string           // the position that is on disk
+	synced time.Time        // when that was
 	looked time.Time        // for changes
 }
 
@@ -94,6 +100,9 @@ type Incidents struct {
 func Open(o Options) (*Incidents, error) {
 	n := &Incidents{o: o, room: make(chan struct{}, 1)}
 	n.opener = opener{node: o.Node, actor: "stella-agent on " + o.Node, began: time.Now(), ended: n.ended, left: n.left}
+	if info, err := os.Stat(n.positionFile()); err == nil {
+		n.opener.recent = info.ModTime().Add(-recallTime)
+	}
 	var err error
 	if n.store, err = files.Open(o.Dir, files.Options{MaxBytes: o.MaxBytes, Log: o.Log}, n.opener.recall); err != nil {
 		return nil, err
@@ -188,6 +197,7 @@ func (n *Incidents) tell(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			n.step(time.Now())
+			n.tellFault(n.sync(time.Now()))
 			return
 		case <-ticker.C:
 			n.step(time.Now())
@@ -197,7 +207,7 @@ func (n *Incidents) tell(ctx context.Context) {
 	}
 }
 
-// step keeps the events that are due, and then how far that was.
+// step keeps the events that are due.
 func (n *Incidents) step(now time.Time) {
 	if len(n.outbox) == 0 {
 		n.mu.Lock()
@@ -210,10 +220,22 @@ func (n *Incidents) step(now time.Time) {
 		}
 	}
 	err := n.keep()
-	if err == nil && n.next != n.saved {
-		err = n.save(n.next)
+	if err == nil && now.Sub(n.synced) >= syncEvery {
+		err = n.sync(now)
 	}
 	n.tellFault(err)
+}
+
+// sync waits until all that is kept is on disk for good, and then writes down how far that was.
+func (n *Incidents) sync(now time.Time) error {
+	if len(n.outbox) > 0 {
+		return nil
+	}
+	n.synced = now
+	if err := n.store.Sync(); err != nil || n.next == n.saved {
+		return err
+	}
+	return n.save(n.next)
 }
 
 // tellFault notes whether events can be kept, and logs it when that is news.
@@ -232,7 +254,7 @@ func (n *Incidents) tellFault(err error) {
 	}
 }
 
-// keep keeps what is in the outbox, and waits until it is on disk.
+// keep keeps what is in the outbox.
 func (n *Incidents) keep() error {
 	if len(n.outbox) == 0 {
 		return nil
@@ -266,7 +288,7 @@ func (n *Incidents) keep() error {
 	n.mu.Lock()
 	n.opener.kept()
 	n.mu.Unlock()
-	return n.store.Sync()
+	return nil
 }
 
 // save writes the position, so that a crash leaves this one or the last.

@@ -24,6 +24,7 @@ const (
 type opener struct {
 	node, actor string
 	began       time.Time
+	recent      time.Time // kills from then on are known one by one
 	// ended reports whether an incident takes no more kills.
 	ended func(id string) bool
 	// left reports whether somebody else tells of kills in a cgroup.

@@ -98,7 +98,9 @@ func (o *opener) recallKill(g *going, e *incident.Event) {
 	newest := k.Last
 	if k.ID != "" {
 		newest = k.ID
-		o.told.put(&k.Kill, g.id, e.ID)
+		if e.Time.After(o.recent) {
+			o.told.put(&k.Kill, g.id, e.ID)
+		}
 		g.who = aboutKill(&k.Kill, o.node)
 		g.burst.kill = k.Kill
 	}
