@@ -76,9 +76,10 @@ func grown(points []point) (growth, bool) {
 	g.scatter = quantile(distances, 0.5)
 	if g.Slope > 0 {
 		g.kept = (slices.Min(y[len(y)*2/3:]) - y[0]) / g.gained
-		differs := slices.Max(y) - slices.Min(y)
-		for i := 2; i < len(y); i++ {
-			g.step = max(g.step, (y[i]-y[i-2])/differs)
+		after := y[1:] // in the first one is the start, which is no step
+		differs := slices.Max(after) - slices.Min(after)
+		for i := 2; i < len(after); i++ {
+			g.step = max(g.step, (after[i]-after[i-2])/differs)
 		}
 		half := len(y) / 2
 		g.goesOn = trend.Fit(x[half:], y[half:]).Slope / g.Slope

@@ -61,6 +61,20 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// What takes most of its limit when it starts, and leaks the rest, is warned of as well: the start is no step.
+func TestWarningOfHighStart(t *testing.T) {
+	for seed := range uint64(20) {
+		p := newProgram(seed)
+		p.step, p.tooth, p.noise = time.Second, 0, 0.003
+		born := p.now
+		p.run(400, func(age float64) memory { return memory{anon: 0.7*min(1, age/6) + 0.3*age/400} })
+		p.kill(nil)
+		if at := lastWarning(p.in, born, p.now); at > 0.8 {
+			t.Errorf("seed %d: it is warned of at %.2f of its way", seed, at)
+		}
+	}
+}
+
 // A program that was killed for a leak, and now only starts, or grows otherwise, is not warned of.
 func TestNoWarning(t *testing.T) {
 	for seed := range uint64(20) {
