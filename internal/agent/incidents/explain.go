@@ -24,18 +24,19 @@ const (
 	lookBack = time.Hour
 )
 
-// next is an incident whose kills are to be explained now; nil is none.
+// next is the incident whose kills are to be explained now, of several the one with the newest; nil is none.
 func (o *opener) next(now time.Time) *going {
+	var newest *going
 	for _, g := range o.going {
 		b, pause := &g.burst, again
 		if b.cause == string(explain.CannotTell) {
 			pause = soon
 		}
-		if !b.since.IsZero() && (now.Sub(b.last) >= quiet || now.Sub(b.since) >= longest) && now.Sub(b.explained) >= pause {
-			return g
+		if !b.since.IsZero() && (now.Sub(b.last) >= quiet || now.Sub(b.since) >= longest) && now.Sub(b.explained) >= pause && (newest == nil || b.last.After(newest.burst.last)) {
+			newest = g
 		}
 	}
-	return nil
+	return newest
 }
 
 // explained makes the events of an explanation: the report, and the samples that it is from. One that says what the last one said is not told.

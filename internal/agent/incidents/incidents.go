@@ -38,6 +38,8 @@ import (
 const (
 	// tick is between two looks at what is due.
 	tick = time.Second
+	// maxExplained bounds the explanations of one tick: each takes 16 ms at most, of an hour of samples.
+	maxExplained = 4
 	// changesEvery is between two looks at limits and images.
 	changesEvery = 30 * time.Second
 	// learnEvery is between two questions what ended elsewhere, and learnAgain by how much more than the time since is asked for: clocks differ.
@@ -112,8 +114,8 @@ func Open(o Options) (*Incidents, error) {
 	case err == nil && len(text) <= maxCursor:
 		n.saved = strings.TrimSpace(string(text))
 	case err == nil || errors.Is(err, os.ErrNotExist):
-		// The first start: what the ledger has of before is known to those who looked.
-		n.saved = o.Ledger.Newest()
+		// The first start: what happened before is known to those who looked, also what the ledger has yet to read in the kernel's log.
+		n.saved, n.opener.first = o.Ledger.Newest(), n.opener.began
 		err = n.save(n.saved)
 	}
 	if err != nil {
@@ -201,7 +203,9 @@ func (n *Incidents) tell(ctx context.Context) {
 			return
 		case <-ticker.C:
 			n.step(time.Now())
-			n.explain(time.Now())
+			for range maxExplained {
+				n.explain(time.Now())
+			}
 			n.change(time.Now())
 		}
 	}

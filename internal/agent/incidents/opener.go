@@ -25,6 +25,7 @@ type opener struct {
 	node, actor string
 	began       time.Time
 	recent      time.Time // kills from then on are known one by one
+	first       time.Time // kills before are of no incident
 	// ended reports whether an incident takes no more kills.
 	ended func(id string) bool
 	// left reports whether somebody else tells of kills in a cgroup.
@@ -85,6 +86,7 @@ func (o *opener) hear(cursor string, e *oom.KillEvent, now time.Time) bool {
 	case i >= 0:
 		o.waiting[i].kill = *k
 	case e.Updated && !known: // it was told together with others, is not told here, or was told too long ago
+	case k.Time.Before(o.first):
 	case len(o.waiting) >= maxWaiting:
 		return false
 	default:

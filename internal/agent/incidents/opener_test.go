@@ -79,6 +79,9 @@ func (w *world) start() {
 	if err != nil {
 		w.Fatal(err)
 	}
+	if !w.opener.first.IsZero() {
+		w.opener.first = w.now // this world has its own clock
+	}
 	w.at = w.saved
 }
 
@@ -116,6 +119,27 @@ func (w *world) hear() {
 		w.at = c
 		return nil
 	})
+}
+
+// What was killed before the first start is of no incident, also where the ledger reads of it in the kernel's log only now; after that nothing is left out.
+func TestFirstStart(t *testing.T) {
+	w := newWorld(t)
+	old := w.kill(1)
+	old.Time = w.now.Add(-time.Minute)
+	w.tell(old, false)
+	w.tell(w.kill(2), false)
+	w.pass(10 * time.Second)
+	if d := w.one(); d.Kills != 1 {
+		t.Errorf("%+v", d.Incident)
+	}
+	away := w.kill(3)
+	w.now = w.now.Add(time.Minute)
+	w.start()
+	w.tell(away, false)
+	w.pass(10 * time.Second)
+	if d := w.one(); d.Kills != 2 {
+		t.Errorf("%+v", d.Incident)
+	}
 }
 
 // one is the only incident.
