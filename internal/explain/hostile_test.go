@@ -130,17 +130,16 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// A million samples are looked at in bounded time, and their most is kept.
+// Of a million samples few enough are looked at, and their most is kept.
 func TestMillion(t *testing.T) {
 	p := newProgram(5)
 	p.step, p.tooth, p.noise = 10*time.Millisecond, 0, 0.01
 	p.run(10_000, func(age float64) memory { return memory{anon: 0.1 + 0.8*age/10_000} })
 	p.kill(nil)
 	in := p.done()
-	begin := time.Now()
 	r := check(t, in)
-	if took := time.Since(begin); took > 3*time.Second {
-		t.Errorf("it took %v", took)
+	if n := explain.LookedAt(in); n > explain.MaxSamples {
+		t.Errorf("it looks at %d samples", n) // each of which takes its time
 	}
 	if len(in.Samples) < 1_000_000 || r.Findings[0].Cause != explain.Leak {
 		t.Errorf("of %d samples it tells %s", len(in.Samples), text(r))
