@@ -17,9 +17,6 @@ import (
 	"stella/internal/oom/owner"
 )
 
-// maxExplained is how many kills are looked at for an explanation, the newest.
-const maxExplained = 200
-
 // openIncidents opens the incidents of the node. Where they cannot be kept, the agent goes on without, and says why to whoever asks.
 func (n *node) openIncidents() error {
 	stellad, err := openStellad(n.o)
@@ -41,28 +38,20 @@ func (n *node) openIncidents() error {
 	return nil
 }
 
-// explain says why a process was killed, and from which samples.
-func (n *node) explain(k oom.Kill, since, now time.Time) (explain.Report, []oom.Sample) {
-	in := explain.Input{Container: k.Container, Now: now, Kills: []oom.Kill{k}}
-	cgroup := k.Cgroup
-	if place := owner.Parse(k.Cgroup); place.ContainerPath != "" {
+// explain says why the last of some processes was killed, and from which samples.
+func (n *node) explain(kills []oom.Kill, since, now time.Time) (explain.Report, []oom.Sample) {
+	last := &kills[len(kills)-1]
+	in := explain.Input{Container: last.Container, Now: now, Kills: kills}
+	cgroup := last.Cgroup
+	if place := owner.Parse(cgroup); place.ContainerPath != "" {
 		cgroup = place.ContainerPath
 	}
-	if cgroup == "" { // it is not known where it was
-		return explain.Explain(in), nil
-	}
-	for at := cgroup; n.samples != nil && len(at) > 1; at = path.Dir(at) { // what is below a cgroup that is sampled belongs to it
-		if in.Samples = n.samples.SeriesSince(at, since); len(in.Samples) > 0 {
-			cgroup = at
+	for ; n.samples != nil && len(cgroup) > 1; cgroup = path.Dir(cgroup) { // what is below a cgroup that is sampled belongs to it
+		if in.Samples = n.samples.SeriesSince(cgroup, since); len(in.Samples) > 0 {
 			break
 		}
 	}
 	in.AddGauges(n.Gauges(cgroup))
-	for _, other := range n.ledger.Kills(oom.Filter{Since: since, Cgroup: cgroup, Limit: maxExplained}) {
-		if other.ID != k.ID {
-			in.Kills = append(in.Kills, other)
-		}
-	}
 	return explain.Explain(in), in.Samples
 }
 

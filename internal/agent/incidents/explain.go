@@ -42,7 +42,7 @@ func (o *opener) next(now time.Time) *going {
 // explained makes the events of an explanation: the report, and the samples that it is from. One that says what the last one said is not told.
 func (o *opener) explained(g *going, r *explain.Report, samples []oom.Sample, now time.Time) []incident.Event {
 	b := &g.burst
-	b.since, b.explained = time.Time{}, now
+	b.explained = now
 	f := &r.Findings[0]
 	if string(f.Cause) == b.cause && math.Abs(f.Confidence-b.confidence) < differs {
 		return nil

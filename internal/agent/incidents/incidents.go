@@ -20,6 +20,7 @@ package incidents
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,8 +67,8 @@ type Options struct {
 	MaxBytes int64
 	Node     string
 	Ledger   Ledger
-	// Explain says why a process was killed, with the samples that it looked at.
-	Explain func(k oom.Kill, since, now time.Time) (explain.Report, []oom.Sample)
+	// Explain says why the last of some processes was killed, with the samples that it looked at.
+	Explain func(kills []oom.Kill, since, now time.Time) (explain.Report, []oom.Sample)
 	// Usage is what containers use now.
 	Usage func() []oom.Usage
 	// Send keeps events to be sent elsewhere; nil sends nothing. It may wait for the disk.
@@ -320,19 +321,43 @@ func (n *Incidents) explain(now time.Time) {
 	}
 	n.mu.Lock()
 	g := n.opener.next(now)
-	var k oom.Kill
 	if g != nil {
-		k = g.burst.kill
+		g.burst.since = time.Time{}
 	}
 	n.mu.Unlock()
-	if g == nil || n.o.Explain == nil {
+	if g == nil {
 		return
 	}
-	report, samples := n.o.Explain(k, now.Add(-lookBack), now)
+	kills := n.kills(g.id, now.Add(-lookBack))
+	if len(kills) == 0 {
+		return
+	}
+	report, samples := n.o.Explain(kills, now.Add(-lookBack), now)
 	n.mu.Lock()
 	n.outbox = n.opener.explained(g, &report, samples, now)
 	n.mu.Unlock()
 	n.step(now)
+}
+
+// kills are those of an incident since a time that were told one by one, and the last one whenever that was.
+func (n *Incidents) kills(id string, since time.Time) (kills []oom.Kill) {
+	d, err := n.store.Details(id)
+	if err != nil {
+		n.o.Log.Warn("an incident is not explained", "incident", id, "why", err)
+		return nil
+	}
+	for i := range d.Timeline {
+		e := &d.Timeline[i]
+		var k oom.Kill
+		if e.Kind != incident.Killed || json.Unmarshal(e.Data, &k) != nil || k.ID == "" {
+			continue
+		}
+		if len(kills) == 1 && kills[0].Time.Before(since) {
+			kills = nil
+		}
+		kills = append(kills, k)
+	}
+	return kills
 }
 
 // change tells what changed of the subjects.

@@ -153,7 +153,7 @@ func (o *opener) tell(w *waiting, now time.Time) (events []incident.Event) {
 	if !ledger.Later(g.newest, k.ID) {
 		g.newest = k.ID
 	}
-	g.burst.add(k, now)
+	g.burst.add(now)
 	if g.kills < incident.MaxKills {
 		g.kills++
 		e := o.killed(g, k, incident.NewID("kill", k.Boot, k.ID))

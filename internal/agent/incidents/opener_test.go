@@ -70,9 +70,9 @@ func (w *world) start() {
 			follower
 		}{w, follower{}}, Log: slog.New(slog.DiscardHandler),
 		Send: func(events ...incident.Event) error { w.sent = append(w.sent, events...); return nil },
-		Explain: func(k oom.Kill, _, now time.Time) (explain.Report, []oom.Sample) {
+		Explain: func(kills []oom.Kill, _, now time.Time) (explain.Report, []oom.Sample) {
 			w.explains++
-			return explain.Explain(explain.Input{Container: k.Container, Kills: []oom.Kill{k}, Samples: w.samples, Now: now}), w.samples
+			return explain.Explain(explain.Input{Container: kills[0].Container, Kills: kills, Samples: w.samples, Now: now}), w.samples
 		},
 		Usage: func() []oom.Usage { return w.usage },
 	})

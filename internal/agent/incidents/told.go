@@ -10,8 +10,8 @@ import (
 	"stella/internal/oom/ledger"
 )
 
-// maxTold bounds the kills that can be corrected, at some 250 bytes each: those of the last ten minutes, in which that happens, but for a storm's.
-const maxTold = 1024
+// maxTold bounds the kills that can be corrected, at some 500 bytes each: those of the last ten minutes, in which that happens, but for a storm's.
+const maxTold = 512
 
 // sight is what is corrected of a kill when it turns out to be otherwise.
 type sight struct {
@@ -102,7 +102,6 @@ func (o *opener) recallKill(g *going, e *incident.Event) {
 			o.told.put(&k.Kill, g.id, e.ID)
 		}
 		g.who = aboutKill(&k.Kill, o.node)
-		g.burst.kill = k.Kill
 	}
 	if g.newest == "" || ledger.Later(newest, g.newest) {
 		g.newest = newest
@@ -113,16 +112,15 @@ func (o *opener) recallKill(g *going, e *incident.Event) {
 type burst struct {
 	// since and last are when the first and the last kill were told that are not explained; zero is none.
 	since, last time.Time
-	kill        oom.Kill // the last one
 	// explained is when that was done last, with what result.
 	explained  time.Time
 	cause      string
 	confidence float64
 }
 
-func (b *burst) add(k *oom.Kill, now time.Time) {
+func (b *burst) add(now time.Time) {
 	if b.since.IsZero() {
 		b.since = now
 	}
-	b.last, b.kill = now, *k
+	b.last = now
 }
