@@ -24,7 +24,7 @@ func (n *node) openIncidents() error {
 		return err
 	}
 	o := incidents.Options{
-		Dir: filepath.Join(n.o.StateDir, "incidents"), Node: n.o.Node, Ledger: n.ledger, Explain: n.explain, Usage: n.Usage, CommandsTold: n.o.CommandsTold, Log: n.log,
+		Dir: filepath.Join(n.o.StateDir, "incidents"), Node: n.o.Node, Ledger: n.ledger, Explain: n.explain, Before: n.beforeKill, Usage: n.Usage, CommandsTold: n.o.CommandsTold, Log: n.log,
 	}
 	if stellad != nil {
 		if n.outgoing, err = spool.Open(filepath.Join(n.o.StateDir, "outgoing"), spool.Options{Send: stellad.SendEvents, Log: n.log}); err != nil {

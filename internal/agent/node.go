@@ -59,6 +59,7 @@ type node struct {
 func openNode(o Options) (*node, error) {
 	n := &node{o: o, log: o.Log, started: time.Now(), witnesses: &witnesses{log: o.Log}}
 	n.outlooks = newOutlooks(n, o.Log)
+	n.outlooks.announce = n.announce
 	var err error
 	if n.boot, err = bootID(n.below("proc")); err != nil {
 		return nil, err

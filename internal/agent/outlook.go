@@ -3,11 +3,13 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
+	"stella/internal/bytesize"
 	"stella/internal/explain"
 	"stella/internal/oom"
 	"stella/internal/oom/ledger"
@@ -23,6 +25,8 @@ const (
 	maxEarlier = 4
 	// maxLookedBack and lookBack bound the kills that end lives: those of the samples that are kept.
 	maxLookedBack, lookBack = 64, 2 * time.Hour
+	// maxPast bounds the warnings that are kept for incidents to come, at half a KiB each.
+	maxPast = 64
 )
 
 // history is what outlooks are made of.
@@ -51,9 +55,21 @@ type outlooks struct {
 	from history
 	log  *slog.Logger
 
+	// announce tells of a warning elsewhere; nil is nowhere.
+	announce func(warning)
+
 	mu       sync.Mutex
 	all      map[string]*outlook // by cgroup
 	warnings int64
+	past     []warning // the newest, at most maxPast
+}
+
+// warning is that a container is about to reach its limit.
+type warning struct {
+	at        time.Time
+	cgroup    string
+	container oom.Container
+	text      string
 }
 
 func newOutlooks(from history, log *slog.Logger) *outlooks {
@@ -95,15 +111,41 @@ func (o *outlooks) round(now time.Time) {
 		}
 		next[u.Cgroup] = o.look(*of, u, gone, counts, now)
 	}
+	for _, w := range o.take(next, now) {
+		o.log.Warn("a container is about to reach its memory limit", "namespace", w.container.Namespace, "pod", w.container.Pod, "container", w.container.Name,
+			"cgroup", w.cgroup, "forecast", w.text, "next", "stella explain "+w.cgroup)
+		if o.announce != nil {
+			o.announce(w)
+		}
+	}
+}
+
+// take takes the outlooks of a round, and returns the warnings that are new.
+func (o *outlooks) take(next map[string]*outlook, now time.Time) (news []warning) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for cgroup, of := range next {
 		if was := o.all[cgroup]; of.warned && (was == nil || !was.warned) {
-			o.warnings++
-			o.tell(cgroup, of, now)
+			news = append(news, warning{now, cgroup, of.container, forecastText(of.forecast, now)})
 		}
 	}
 	o.all = next
+	o.warnings += int64(len(news))
+	o.past = append(o.past, news...)
+	o.past = slices.Clone(o.past[max(len(o.past)-maxPast, 0):])
+	return news
+}
+
+// before are the warnings of a cgroup since a time.
+func (o *outlooks) before(cgroup string, since time.Time) (all []warning) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, w := range o.past {
+		if w.cgroup == cgroup && w.at.After(since) {
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // left is in how many minutes a container is full, if it goes on as over the last ones.
@@ -159,12 +201,14 @@ func earlier(u *oom.Usage, gone []oom.Usage) []string {
 	return paths
 }
 
-// tell warns in the log.
-func (o *outlooks) tell(cgroup string, of *outlook, now time.Time) {
-	f, c := of.forecast, &of.container
-	o.log.Warn("a container is about to reach its memory limit", "namespace", c.Namespace, "pod", c.Pod, "container", c.Name, "cgroup", cgroup,
-		"in", f.At.Sub(now).Round(time.Second), "earliest", f.Earliest.Sub(now).Round(time.Second), "limit", f.Limit, "bytes_per_hour", f.PerHour,
-		"lives_that_went_so", f.Lives, "next", "stella explain "+cgroup)
+// forecastText says a forecast in a sentence.
+func forecastText(f *explain.Forecast, now time.Time) string {
+	in := func(t time.Time) time.Duration { return max(t.Sub(now), 0).Round(time.Second) }
+	text := fmt.Sprintf("Its memory limit of %s is reached in %v, at the earliest in %v, if it grows on by %s an hour.", bytesize.Text(f.Limit), in(f.At), in(f.Earliest), bytesize.Text(f.PerHour))
+	if f.Lives > 0 {
+		text += fmt.Sprintf(" %d earlier lives went this way.", f.Lives)
+	}
+	return text
 }
 
 // each calls fn for those that have a forecast.

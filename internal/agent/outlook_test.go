@@ -87,6 +87,8 @@ func TestOutlook(t *testing.T) {
 	p := &past{now: noon, running: map[string]*oom.Container{"/first": web}, born: map[string]time.Time{"/first": noon}}
 	var log bytes.Buffer
 	o := newOutlooks(p, slog.New(slog.NewTextHandler(&log, nil)))
+	var announced []warning
+	o.announce = func(w warning) { announced = append(announced, w) }
 	forecasts := func() (n int, last *explain.Forecast) {
 		o.each(func(_ oom.Container, _ string, f *explain.Forecast, _ bool) { n, last = n+1, f })
 		return n, last
@@ -102,6 +104,12 @@ func TestOutlook(t *testing.T) {
 	}
 	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "pod=web-1") || !strings.Contains(text, `next="stella explain /first"`) {
 		t.Errorf("the log says %s", text)
+	}
+	if got := o.before("/first", noon); len(announced) != 1 || len(got) != 1 || got[0] != announced[0] || !strings.HasPrefix(got[0].text, "Its memory limit of 600 MiB is reached in ") {
+		t.Errorf("announced %+v, kept %+v", announced, got)
+	}
+	if got := append(o.before("/second", noon), o.before("/first", p.now)...); got != nil {
+		t.Errorf("warnings of another cgroup, or of later: %+v", got)
 	}
 	if p.reads > 0 {
 		t.Error("the journal is read of what was never killed")
@@ -122,6 +130,18 @@ func TestOutlook(t *testing.T) {
 	p.rounds(o, p.now.Add(time.Minute))
 	if n, _ := forecasts(); n != 0 || len(o.all) != 0 {
 		t.Errorf("%d forecasts are left, and %d outlooks", n, len(o.all))
+	}
+}
+
+// The warnings that are kept for incidents are bounded, the newest.
+func TestPastIsBounded(t *testing.T) {
+	o := newOutlooks(&past{}, slog.New(slog.DiscardHandler))
+	for i := range 3 * maxPast {
+		at := noon.Add(time.Duration(i) * time.Minute)
+		o.take(map[string]*outlook{fmt.Sprint("/", i): {warned: true, forecast: &explain.Forecast{At: at}}}, at)
+	}
+	if newest := fmt.Sprint("/", 3*maxPast-1); len(o.past) != maxPast || len(o.before(newest, noon)) != 1 || o.before("/0", time.Time{}) != nil {
+		t.Errorf("%d warnings are kept", len(o.past))
 	}
 }
 

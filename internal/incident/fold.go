@@ -56,6 +56,9 @@ func (in Incident) With(e Event) Incident {
 	in.Updated = later(in.Updated, e.Time)
 	in.Peak = max(in.Peak, e.Peak)
 	if e.Kind == Opened {
+		if in.Source == "" {
+			in.Opened = e.Time // what was before it, such as a warning, was told later
+		}
 		in.Source = cmp.Or(e.Source, in.Source)
 		if e.Subject != nil {
 			in.Subject = *e.Subject

@@ -82,6 +82,13 @@ func (r *rows) witnesses(t *testing.T) {
 		if status.Node != cluster.NodeName || status.Ledger.Fault != "" {
 			return fmt.Errorf("%+v", status)
 		}
+		for verb, allowed := range map[string]string{"create": "yes", "delete": "no"} { // it makes events of warnings, and changes nothing else
+			// The exit code of no is 1.
+			out, _ := r.Kubectl(ctx, "auth", "can-i", verb, "events", "--all-namespaces", "--as=system:serviceaccount:"+agentNamespace+":stella-agent").Output()
+			if strings.TrimSpace(string(out)) != allowed {
+				return fmt.Errorf("whether it may %s events: %s", verb, out)
+			}
+		}
 		t.Logf("the agent has %d MiB resident", status.Resident>>20)
 		return nil
 	})

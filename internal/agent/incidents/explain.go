@@ -67,6 +67,19 @@ func (o *opener) explained(g *going, r *explain.Report, samples []oom.Sample, no
 	return events
 }
 
+// before makes events of what else is known of the time before the kills, and was not told with the last explanation.
+func (o *opener) before(g *going, all []incident.Event) (events []incident.Event) {
+	for _, e := range all {
+		if !e.Time.After(g.burst.explained) {
+			continue
+		}
+		t := o.event(g.id, e.Kind, incident.NewID(string(e.Kind), g.id, e.ID), e.Time)
+		t.Text, t.Peak, t.Data = cut(e.Text, incident.MaxText), e.Peak, e.Data
+		events = append(events, t)
+	}
+	return events
+}
+
 // reportData is a report as data, without the least likely findings and their evidence where it would be too large.
 func reportData(r explain.Report) []byte {
 	data := marshal(r)

@@ -69,6 +69,8 @@ type Options struct {
 	Ledger   Ledger
 	// Explain says why the last of some processes was killed, with the samples that it looked at.
 	Explain func(kills []oom.Kill, since, now time.Time) (explain.Report, []oom.Sample)
+	// Before is what happened to the container of a killed process since a time, beside kills. Each has an ID of its own among those of its kind; nil is nothing.
+	Before func(k *oom.Kill, since time.Time) []incident.Event
 	// Usage is what containers use now.
 	Usage func() []oom.Usage
 	// Send keeps events to be sent elsewhere; nil sends nothing. It may wait for the disk.
@@ -333,8 +335,12 @@ func (n *Incidents) explain(now time.Time) {
 		return
 	}
 	report, samples := n.o.Explain(kills, now.Add(-lookBack), now)
+	var before []incident.Event
+	if n.o.Before != nil {
+		before = n.o.Before(&kills[len(kills)-1], now.Add(-lookBack))
+	}
 	n.mu.Lock()
-	n.outbox = n.opener.explained(g, &report, samples, now)
+	n.outbox = append(n.opener.before(g, before), n.opener.explained(g, &report, samples, now)...)
 	n.mu.Unlock()
 	n.step(now)
 }

@@ -33,6 +33,7 @@ type world struct {
 	samples  []oom.Sample
 	usage    []oom.Usage
 	at       string
+	before   []incident.Event
 }
 
 func (w *world) Newest() string { return cursor(len(w.versions)) }
@@ -74,7 +75,8 @@ func (w *world) start() {
 			w.explains++
 			return explain.Explain(explain.Input{Container: kills[0].Container, Kills: kills, Samples: w.samples, Now: now}), w.samples
 		},
-		Usage: func() []oom.Usage { return w.usage },
+		Before: func(*oom.Kill, time.Time) []incident.Event { return w.before },
+		Usage:  func() []oom.Usage { return w.usage },
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -416,6 +418,31 @@ func TestChanges(t *testing.T) {
 	}
 	if n != 2 || d.Limit.Bytes != 128<<20 {
 		t.Errorf("%+v", d.Incident)
+	}
+}
+
+// What was known before a kill is in the timeline, once, and does not change when the incident was opened.
+func TestBefore(t *testing.T) {
+	w := newWorld(t)
+	opened := w.now
+	w.before = []incident.Event{{ID: "1", Kind: incident.Warned, Time: w.now.Add(-time.Minute), Text: "soon"}, {ID: "h", Kind: incident.Profiled, Time: w.now.Add(-30 * time.Second), Text: "a profile"}}
+	w.tell(w.kill(1), false)
+	w.pass(30 * time.Second)
+	w.start() // which knows of no explanation
+	w.tell(w.kill(2), false)
+	w.pass(again + time.Minute)
+	w.before = append(w.before, incident.Event{ID: "2", Kind: incident.Warned, Time: w.now, Text: "again"})
+	w.tell(w.kill(3), false)
+	w.pass(again + time.Minute)
+	d := w.one()
+	var got []string
+	for _, e := range d.Timeline {
+		if e.Kind == incident.Warned || e.Kind == incident.Profiled {
+			got = append(got, e.Text)
+		}
+	}
+	if want := []string{"soon", "a profile", "again"}; !slices.Equal(got, want) || !d.Opened.Equal(opened) || d.Kills != 3 {
+		t.Errorf("%q; %+v", got, d.Incident)
 	}
 }
 
