@@ -52,6 +52,9 @@ func (n *node) explain(kills []oom.Kill, since, now time.Time) (explain.Report, 
 		}
 	}
 	in.AddGauges(n.Gauges(cgroup))
+	if n.samples != nil && last.Limit.Scope == oom.ScopeNode {
+		_ = in.AddNeighbours(n.Usage(), []string{cgroup}, func(of string) ([]oom.Sample, error) { return n.samples.SeriesSince(of, since), nil }) // which cannot fail
+	}
 	return explain.Explain(in), in.Samples
 }
 

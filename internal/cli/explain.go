@@ -143,9 +143,7 @@ func (c *explainCommand) input(ctx context.Context, agent *client.Agent, name st
 	if len(in.Samples) == 0 && len(in.Kills) == 0 {
 		return in, nil, fmt.Errorf("this agent knows nothing of %s: neither samples nor kills of the last %s; see: stella top containers -o wide, stella oom list", quoteIfOdd(name), c.since.String())
 	}
-	if at := nodeKill(in.Kills); !at.IsZero() {
-		in.Neighbours, err = near(ctx, agent, usage, cgroups, at)
-	}
+	err = in.AddNeighbours(usage, cgroups, func(cgroup string) ([]oom.Sample, error) { return agent.Series(ctx, cgroup) })
 	return in, cgroups, err
 }
 
