@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"stella/internal/proc"
 )
 
 // The exit codes of a daemon.
@@ -80,11 +82,11 @@ func (m Main) Fail(code int, err error) int {
 // trimAfter is when a daemon that is ready has come to its usual work.
 const trimAfter = 10 * time.Second
 
-// TrimSoon gives back what only the start needed, when it is over: memory of the heap, and by [Trim] pages of the program. It is for daemons that have a budget.
+// TrimSoon gives back what only the start needed, when it is over: memory of the heap, and by [proc.Trim] pages of the program. It is for daemons that have a budget.
 func TrimSoon(log *slog.Logger) {
 	time.AfterFunc(trimAfter, func() {
 		debug.FreeOSMemory()
-		if err := Trim(); err != nil {
+		if err := proc.Trim(); err != nil {
 			log.Debug("the pages of the program stay resident", "why", err)
 		}
 	})

@@ -1,4 +1,4 @@
-// Package proc reads what the kernel says about the memory of this process.
+// Package proc reads what the kernel says about the memory of this process, and gives back what of it is the program itself.
 //
 // Vocabulary: the resident set is the memory that the process has mapped and
 // that is present: its heap, its stacks, and the pages of its own binary that

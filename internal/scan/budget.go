@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"stella/internal/proc"
 	"stella/internal/scan/extract"
 	"stella/internal/scan/stream"
 )
@@ -73,12 +74,13 @@ func (b *budget) refuse(need *stream.NeedError) error {
 }
 
 // LimitRuntime makes the Go runtime collect garbage early enough to stay in a
-// budget of so many bytes, of which the mapped pages of the binary (8.6 MiB in a scan) are a part. It is a belt: what
-// keeps the budget is that nothing grows. It is for the whole process, from then on.
+// budget of so many bytes, of which the mapped pages of the binary are a part; those that only the start of the
+// program needed are given back. It is a belt: what keeps the budget is that nothing grows. It is for the whole process, from then on.
 func LimitRuntime(memory int64) {
 	const (
 		mapped = 12 << 20 // and what the runtime does not count, such as pages on their way back to the kernel
 		least  = 12 << 20
 	)
 	debug.SetMemoryLimit(max(memory-mapped, least))
+	_ = proc.Trim() // where it cannot be given back, it stays
 }

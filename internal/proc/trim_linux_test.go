@@ -1,4 +1,4 @@
-package daemon_test
+package proc_test
 
 import (
 	"os"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"stella/internal/daemon"
+	"stella/internal/proc"
 )
 
 // residentFile is how much is resident of files, in KiB.
@@ -35,7 +35,7 @@ var kept = []byte("what is written is kept")
 func TestTrim(t *testing.T) {
 	kept[0] = 'W'
 	before := residentFile(t)
-	if err := daemon.Trim(); err != nil {
+	if err := proc.Trim(); err != nil {
 		t.Fatal(err)
 	}
 	if after := residentFile(t); after >= before*9/10 {

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package daemon
+package proc
 
 // Trim does nothing here: what is resident of a program's file is the system's to say.
 func Trim() error { return nil }
