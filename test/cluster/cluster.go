@@ -145,7 +145,7 @@ func Programs(ctx context.Context, dir string, log io.Writer) error {
 	if err := programs.Copy(kubernetes, dir); err != nil {
 		return err
 	}
-	for _, pkg := range []string{hog, agent} {
+	for _, pkg := range append([]string{hog}, guests...) {
 		if _, err := programs.Static(ctx, pkg, dir); err != nil {
 			return err
 		}

@@ -26,8 +26,8 @@ import (
 // hog is the program of pod sandboxes, which pause, and of most tests' pods.
 const hog = "stella/test/hog"
 
-// agent is what a machine without Go is given beside it.
-const agent = "stella/cmd/stella-agent"
+// guests are what a machine without Go is given beside it: what the tests that run there load.
+var guests = []string{"stella/cmd/stella-agent", "stella/test/inspect/feed"}
 
 // Hog is the image of test/hog, the misbehaving program. Every node has it.
 const Hog = "stella.test/hog:test"
