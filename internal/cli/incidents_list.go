@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +85,7 @@ func (c *incidentsList) check(cmd *cobra.Command) error {
 		flag, value string
 		known       []string
 	}{{"state", c.filter.State, incidentStates()}, {"source", c.source, incidentSources()}} {
-		if f.value != "" && !strings.Contains(" "+strings.Join(f.known, " ")+" ", " "+f.value+" ") {
+		if f.value != "" && !slices.Contains(f.known, f.value) {
 			return usagef(cmd, "--%s %s: choose %s%s", f.flag, f.value, listText(f.known), didYouMean(f.value, f.known))
 		}
 	}
@@ -124,11 +125,7 @@ func (c *incidentsList) run(cmd *cobra.Command, _ []string) error {
 // text writes incidents for people, or their IDs.
 func (c *incidentsList) text(all []incident.Incident, now time.Time) func(io.Writer) error {
 	if c.format == "name" {
-		ids := make([]string, len(all))
-		for i := range all {
-			ids[i] = all[i].ID
-		}
-		return writeNames(ids)
+		return writeNames(all, func(in *incident.Incident) string { return in.ID })
 	}
 	r := incidentsRows(all, now, c.format == "wide")
 	r.bare = c.bare

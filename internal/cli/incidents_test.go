@@ -95,6 +95,7 @@ func TestIncidentMistakes(t *testing.T) {
 		want string
 	}{
 		{[]string{"list", "--state", "opne"}, ExitUsage, `--state opne: choose going, has_ended, open`},
+		{[]string{"list", "--state", "open applied"}, ExitUsage, `choose going, has_ended, open`},
 		{[]string{"list", "--source", "moon"}, ExitUsage, "--source moon"},
 		{[]string{"list", "--limit", "0"}, ExitUsage, "--limit 0"},
 		{[]string{"list", "-o", "xml"}, ExitUsage, "unknown format"},

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -58,21 +57,13 @@ func (c *incidentsWatch) run(cmd *cobra.Command, _ []string) error {
 		c.app.note("%s have not ended; watching, Ctrl-C ends it", countOf(int64(len(going)), "incident"))
 		return k.FollowIncidents(ctx, "", func(e incident.Event) error { return c.write(c.app.stdout, names, &e) })
 	})
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil // Ctrl-C is how it is meant to end
-	}
-	return err
+	return followed(ctx, err)
 }
 
 // write writes one event: without a buffer, so that it is seen at once.
 func (c *incidentsWatch) write(w io.Writer, names *recent, e *incident.Event) error {
 	if c.format == "json" {
-		text, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(append(text, '\n'))
-		return err
+		return json.NewEncoder(w).Encode(e) // in one write
 	}
 	if e.Subject != nil {
 		names.put(e.Incident, e.Subject.Name)

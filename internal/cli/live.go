@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -16,6 +18,14 @@ const (
 	clearRest   = "\x1b[K"
 	clearBelow  = "\x1b[J"
 )
+
+// followed is the error of a command that shows what comes until somebody presses Ctrl-C: that is how it is meant to end.
+func followed(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
 
 // live is a view on standard output that is drawn again and again: on a terminal in
 // the same place, on a screen of its own, and elsewhere one below the other. It has

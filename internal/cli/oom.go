@@ -38,11 +38,11 @@ agent counts what the kernel says.`,
 // nameFormats are those of a list whose things have names to go on with.
 var nameFormats = append(slices.Clone(tableFormats), "name")
 
-// writeNames writes a name on each line.
-func writeNames(names []string) func(io.Writer) error {
+// writeNames writes the name of each thing on a line.
+func writeNames[T any](all []T, name func(*T) string) func(io.Writer) error {
 	return func(w io.Writer) error {
-		for _, name := range names {
-			if _, err := fmt.Fprintln(w, oneLine(name)); err != nil {
+		for i := range all {
+			if _, err := fmt.Fprintln(w, oneLine(name(&all[i]))); err != nil {
 				return err
 			}
 		}

@@ -103,11 +103,7 @@ func (c *oomList) run(cmd *cobra.Command, _ []string) error {
 // text writes kills for people, or their IDs.
 func (c *oomList) text(kills []oom.Kill, now time.Time) func(io.Writer) error {
 	if c.format == "name" {
-		ids := make([]string, len(kills))
-		for i := range kills {
-			ids[i] = kills[i].ID
-		}
-		return writeNames(ids)
+		return writeNames(kills, func(k *oom.Kill) string { return k.ID })
 	}
 	r := killRows(kills, now, c.format == "wide")
 	r.bare = c.bare

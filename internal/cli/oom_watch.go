@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -63,22 +62,14 @@ func (c *oomWatch) run(cmd *cobra.Command, _ []string) error {
 			return c.write(c.app.stdout, told, e)
 		})
 	})
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil // Ctrl-C is how it is meant to end
-	}
-	return err
+	return followed(ctx, err)
 }
 
 // write writes one event: without a buffer, so that it is seen at once. For people it
 // leaves out an update that changes nothing in the line.
 func (c *oomWatch) write(w io.Writer, told *recent, e oom.KillEvent) error {
 	if c.format == "json" {
-		text, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(append(text, '\n'))
-		return err
+		return json.NewEncoder(w).Encode(e) // in one write
 	}
 	text := killLine(&e.Kill)
 	if !told.put(e.Kill.ID, text) {

@@ -123,11 +123,7 @@ func (c *podsCommand) show(pods []podLine, namespace, name string, now time.Time
 // text writes pods for people, or their names as kubectl has them.
 func (c *podsCommand) text(pods []podLine, namespace string, now time.Time) func(io.Writer) error {
 	if c.format == "name" {
-		names := make([]string, len(pods))
-		for i := range pods {
-			names[i] = "pod/" + cmp.Or(pods[i].Name, pods[i].UID)
-		}
-		return writeNames(names)
+		return writeNames(pods, func(p *podLine) string { return "pod/" + cmp.Or(p.Name, p.UID) })
 	}
 	r := podRows(pods, now, namespace == "", c.format == "wide")
 	r.bare = c.bare

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -74,8 +73,8 @@ func (c *rdevLogs) run(cmd *cobra.Command, args []string) error {
 		}
 		return c.goOn(ctx, service, project, id)
 	})
-	if c.follow && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return nil // Ctrl-C is how --follow is meant to end
+	if c.follow {
+		return followed(ctx, err)
 	}
 	return err
 }

@@ -44,11 +44,7 @@ func newRdevProjects(a *app, f *rdevFlags) *cobra.Command {
 // projectsText writes projects for people, or their names.
 func (a *app) projectsText(format string, bare bool, projects []rdev.Project) func(io.Writer) error {
 	if format == "name" {
-		names := make([]string, len(projects))
-		for i := range projects {
-			names[i] = projects[i].Name
-		}
-		return writeNames(names)
+		return writeNames(projects, func(p *rdev.Project) string { return p.Name })
 	}
 	r := newRows(3, "NAME", "KIND", "READY", "WHERE", "REASON")
 	r.bare = bare

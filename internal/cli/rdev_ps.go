@@ -130,11 +130,7 @@ func allCommands(ctx context.Context, service rdevService, filter rdev.Filter, l
 // text writes commands for people, or their IDs.
 func (c *rdevPs) text(commands []rdev.Command, now time.Time) func(io.Writer) error {
 	if c.format == "name" {
-		ids := make([]string, len(commands))
-		for i := range commands {
-			ids[i] = commands[i].ID
-		}
-		return writeNames(ids)
+		return writeNames(commands, func(c *rdev.Command) string { return c.ID })
 	}
 	r := commandRows(commands, now, c.all, c.format == "wide")
 	r.bare = c.bare

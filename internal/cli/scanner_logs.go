@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -82,10 +81,7 @@ func (c *scannerLogs) run(cmd *cobra.Command, _ []string) error {
 		return c.app.result(show)
 	}
 	// Without a buffer: each line is seen when it is written.
-	if err := show(c.app.stdout); !errors.Is(err, context.Canceled) || ctx.Err() == nil {
-		return err
-	}
-	return nil // Ctrl-C is how --follow is meant to end
+	return followed(ctx, show(c.app.stdout))
 }
 
 func (c *scannerLogs) show(ctx context.Context, service *client.Client, w io.Writer) error {
@@ -103,12 +99,7 @@ func (c *scannerLogs) show(ctx context.Context, service *client.Client, w io.Wri
 // write writes one line.
 func (c *scannerLogs) write(w io.Writer, l *scanner.LogLine) error {
 	if c.format == "json" {
-		text, err := json.Marshal(l)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(append(text, '\n'))
-		return err
+		return json.NewEncoder(w).Encode(l) // in one write
 	}
 	_, err := io.WriteString(w, logText(l))
 	return err
