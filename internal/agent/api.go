@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"stella/internal/apikey"
+	"stella/internal/feed"
 	"stella/internal/oom"
-	"stella/internal/oom/ledger"
 	"stella/internal/sse"
 )
 
@@ -183,7 +183,7 @@ func (a *api) processes(w http.ResponseWriter, r *http.Request) {
 // events streams kills until the client goes away.
 func (a *api) events(w http.ResponseWriter, r *http.Request) {
 	after := r.Header.Get("Last-Event-ID")
-	if err := ledger.CheckCursor(after); err != nil {
+	if err := feed.CheckCursor(after); err != nil {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("Last-Event-ID: %v; leave it out to follow from now on", err))
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"stella/internal/apikey"
+	"stella/internal/feed"
 	"stella/internal/incident"
 	"stella/internal/incident/files"
 	"stella/internal/sse"
@@ -167,7 +168,7 @@ func (a *api) take(e incident.Event) (news int, err error) {
 // followIncidents streams events until the client goes away.
 func (a *api) followIncidents(w http.ResponseWriter, r *http.Request) {
 	after := r.Header.Get("Last-Event-ID")
-	if err := files.CheckCursor(after); err != nil {
+	if err := feed.CheckCursor(after); err != nil {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("Last-Event-ID: %v; leave it out to follow from now on", err))
 		return
 	}

@@ -44,7 +44,9 @@ func (s *Store) Append(batch ...incident.Event) (news int, err error) {
 	s.fold(e, batch)
 	for i := range batch {
 		e.ids[s.hash(batch[i].ID)] = struct{}{}
-		s.events.add(batch[i])
+		told := batch[i]
+		told.Data = nil
+		s.events.Add(told)
 	}
 	s.makeRoom(id)
 	return len(batch), nil

@@ -28,6 +28,7 @@ import (
 	"sync"
 	"time"
 
+	"stella/internal/feed"
 	"stella/internal/incident"
 )
 
@@ -73,7 +74,8 @@ type Store struct {
 	bytes  int64
 	loaded []*entry // whose ids are at hand, the one that was used last at the end
 	dirty  map[string]struct{}
-	events events
+	tag    string // of this run: numbers of events begin again with the next one
+	events feed.Feed[incident.Event]
 }
 
 // entry is one incident.
@@ -89,8 +91,8 @@ func Open(dir string, o Options, each func(incident.Details)) (*Store, error) {
 	if o.MaxBytes < 2*maxFile {
 		return nil, fmt.Errorf("open the incidents in %s: %d bytes are too few, %d the least", dir, o.MaxBytes, 2*maxFile)
 	}
-	s := &Store{dir: dir, o: o, seed: maphash.MakeSeed(), all: map[string]*entry{}, dirty: map[string]struct{}{}}
-	s.events.tag = incident.NewID(dir, time.Now().String())[:6]
+	s := &Store{dir: dir, o: o, seed: maphash.MakeSeed(), all: map[string]*entry{}, dirty: map[string]struct{}{},
+		tag: incident.NewID(dir, time.Now().String())[:6], events: feed.New[incident.Event](maxFollowed)}
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("open the incidents: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"stella/internal/feed"
 	"stella/internal/oom"
 )
 
@@ -118,7 +119,7 @@ func TestCursors(t *testing.T) {
 		l.Report(report(c, seq, "/pod/c"))
 	}
 	for _, bad := range []string{"x", "1-", "-", "abcd-x", "abcd--1"} {
-		if CheckCursor(bad) == nil {
+		if feed.CheckCursor(bad) == nil {
 			t.Errorf("%q may be a cursor", bad)
 		}
 		if err := l.Follow(t.Context(), bad, func(string, oom.KillEvent) error { return errEnough }); err == nil || errors.Is(err, errEnough) {

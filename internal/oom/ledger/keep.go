@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"stella/internal/oom"
 	"stella/internal/oom/ledger/join"
 )
 
@@ -29,7 +30,7 @@ func (l *Ledger) flush() {
 	if at <= l.noted {
 		return
 	}
-	r := record{Number: l.store.next(), First: l.events.next(), State: l.join.Brief()}
+	r := record{Number: l.store.next(), First: l.events.Last() + 1, State: l.join.Brief()}
 	if err := l.store.journal.Note(r.encode()); err != nil {
 		l.failed(err)
 		return
@@ -39,7 +40,7 @@ func (l *Ledger) flush() {
 
 // write keeps a batch, and tells it to those who follow.
 func (l *Ledger) write(b join.Batch) {
-	r := record{Number: l.store.next(), First: l.events.next(), State: b.State, Kills: b.Entries}
+	r := record{Number: l.store.next(), First: l.events.Last() + 1, State: b.State, Kills: b.Entries}
 	if l.store.untold {
 		r.Tag = l.store.tag
 	}
@@ -63,7 +64,7 @@ func (l *Ledger) write(b join.Batch) {
 		l.totals.apply(&b.Entries[i])
 		l.owned.remember(&b.Entries[i])
 		l.named.add(&b.Entries[i])
-		l.events.add(&b.Entries[i])
+		l.events.Add(oom.KillEvent{Kill: b.Entries[i].Kill, Updated: !b.Entries[i].New})
 	}
 	if l.store.fault == nil && l.store.full() {
 		if err := l.begin(); err != nil {
@@ -85,7 +86,7 @@ func (l *Ledger) begin(pending ...[]byte) error {
 		return err
 	}
 	l.totals.fit(int(size / 4))
-	r := record{Number: l.store.next(), First: l.events.next(), State: l.join.State(int(size / 4)), Tag: l.store.tag}
+	r := record{Number: l.store.next(), First: l.events.Last() + 1, State: l.join.State(int(size / 4)), Tag: l.store.tag}
 	waiting, first := l.store.waits(r.Next)
 	r.Checkpoint = &checkpoint{
 		Time: l.o.Now(), First: first, Before: l.store.kills - waiting, Kills: l.store.kills, Dropped: l.store.dropped, Totals: l.totals,

@@ -31,6 +31,7 @@ import (
 	"sync"
 	"time"
 
+	"stella/internal/feed"
 	"stella/internal/journal"
 	"stella/internal/oom"
 	"stella/internal/oom/ledger/join"
@@ -83,7 +84,7 @@ type Ledger struct {
 	join   *join.Joiner
 	store  store
 	totals totals
-	events events
+	events feed.Feed[oom.KillEvent]
 	// noted is the position that was written last.
 	noted uint64
 
@@ -117,7 +118,7 @@ func Open(dir string, o Options) (*Ledger, error) {
 	if o.Victims == nil {
 		o.Victims = func() []oom.Victim { return nil }
 	}
-	l := &Ledger{o: o, log: o.Log}
+	l := &Ledger{o: o, log: o.Log, events: feed.New[oom.KillEvent](maxEvents)}
 	j, err := journal.Open(dir)
 	if errors.Is(err, journal.ErrLocked) {
 		return nil, fmt.Errorf("open the ledger: %w; is another stella-agent running?", err)

@@ -241,10 +241,10 @@ func TestOwnerThatBecomesKnown(t *testing.T) {
 	if k, ok := l.Kill(got[0].ID); !ok || len(k.Tasks) != 2 || k.Container.Pod != "web-1" {
 		t.Errorf("%v %+v", ok, k)
 	}
-	before := l.events.last
+	before := l.events.Last()
 	l.Owned("/pod/c0", oom.Container{Name: "c0", Pod: "web-1", Workload: "Deployment/web"})
 	settled(c, l)
-	if l.events.last != before {
+	if l.events.Last() != before {
 		t.Error("what was known before was written again")
 	}
 	l.Totals(func(c oom.Container, cgroup string, n int64) {

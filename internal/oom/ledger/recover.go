@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"stella/internal/journal"
+	"stella/internal/oom"
 	"stella/internal/oom/ledger/join"
 )
 
@@ -90,15 +91,15 @@ func (r *recovered) replay(text []byte) {
 		r.advance(&rec)
 	}
 	if rec.Checkpoint != nil {
-		l.events.seek(rec.First - 1)
+		l.events.Seek(rec.First - 1)
 	}
 	for i := range rec.Kills {
 		e := &rec.Kills[i]
 		if news {
 			l.totals.apply(e)
 			l.store.kills += e.More
-			l.events.seek(rec.First + uint64(i) - 1)
-			l.events.add(e)
+			l.events.Seek(rec.First + uint64(i) - 1)
+			l.events.Add(oom.KillEvent{Kill: e.Kill, Updated: !e.New})
 		}
 		l.owned.remember(e)
 		if e.Kill.Boot == l.o.Boot {

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 
+	"stella/internal/feed"
 	"stella/internal/journal"
 	"stella/internal/oom"
 )
@@ -17,22 +17,22 @@ const unsynced = 4096
 func (l *Ledger) Newest() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.at(l.events.last)
+	return l.at(l.events.Last())
 }
 
 // at is the cursor of a version.
-func (l *Ledger) at(number uint64) string { return l.store.tag + "-" + strconv.FormatUint(number, 10) }
+func (l *Ledger) at(number uint64) string { return feed.Cursor(l.store.tag, number) }
 
 // Replay calls fn with each version of a kill behind a cursor, in order, as [Ledger.Follow] does, but with those that only the journal has, and not with those to come. It
 // returns the cursor to follow from, and the error of fn. The empty cursor is before all; one of before a loss of power begins some earlier, so that some
 // come again. A version that was dropped since is left out.
 func (l *Ledger) Replay(after string, fn func(cursor string, e oom.KillEvent) error) (cursor string, err error) {
-	tag, n, err := parseCursor(after)
+	tag, n, err := feed.ParseCursor(after)
 	if err != nil {
 		return "", fmt.Errorf("replay OOM kills: %w", err)
 	}
 	l.mu.Lock()
-	last := l.events.last
+	last := l.events.Last()
 	if n = min(n, last); tag != l.store.tag {
 		n -= min(n, unsynced)
 	}
